@@ -1,0 +1,119 @@
+"""YAML file -> frozen dataclass. An unknown key or a wrong value is an error that names the file, key and choices."""
+
+import types
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+import yaml
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn
+
+from contour.core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def shipped_folder(kind: str) -> Path:
+    """The folder `kind` ("configs" or "models") that ships: inside a wheel, or at the top of a checkout.
+
+    Raises:
+        ConfigError: the installation has lost it.
+    """
+    package = Path(__file__).resolve().parent
+    candidates = (package / "_shipped" / kind, package.parent / kind)
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise ConfigError(str(candidates[0]), "is missing", "an installation with its configs and models")
+
+
+def load_config(path: Path, kind: type[T]) -> T:
+    """The YAML file at `path` as a `kind` (a dataclass, nested ones included).
+
+    Raises:
+        ConfigError: the file cannot be read or parsed, a key is unknown or missing, or a value has the wrong type.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read ({error.strerror})", "a readable YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"is not YAML ({' '.join(str(error).split())})", "YAML in UTF-8") from error
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), f"holds a {type(content).__name__}", f"keys {_allowed_keys(kind)}")
+    try:
+        return _converter().structure(content, kind)
+    except (ClassValidationError, IterableValidationError, ForbiddenExtraKeysError) as error:
+        key, found, allowed = _first_mistake(error, "", kind)
+        raise ConfigError(f"{path}: {key}" if key else str(path), found, allowed) from error
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+
+    def forbidding(cls: type[Any]) -> Callable[[Any, Any], Any]:
+        return make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+
+    converter.register_structure_hook_factory(lambda t: isinstance(t, type) and is_dataclass(t), forbidding)
+    # cattrs would turn "yes" into True and 1 into "1": a configuration says what it means.
+    for scalar in (str, int, bool):
+        converter.register_structure_hook(scalar, _exactly(scalar))
+    converter.register_structure_hook(float, _number)
+    return converter
+
+
+def _exactly(scalar: type) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not scalar:
+            raise TypeError(f"{value!r} is not a {scalar.__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _first_mistake(error: Exception, key: str, kind: Any) -> tuple[str, str, str]:
+    """(key path, what was found, what is allowed) of the first leaf of cattrs' tree of errors."""
+    while isinstance(error, ClassValidationError | IterableValidationError):
+        if isinstance(error, ClassValidationError):
+            kind = error.cl
+        error, note = error.exceptions[0], _note(error.exceptions[0])
+        if note is not None:
+            name = getattr(note, "name", None)
+            step = f".{name}" if isinstance(name, str) else f"[{getattr(note, 'index', '?')}]"
+            key = (key + step).lstrip(".")
+            kind = note.type
+    if isinstance(error, ForbiddenExtraKeysError):
+        unknown = ", ".join(sorted(error.extra_fields))
+        return key, f"unknown key {unknown}", f"keys {_allowed_keys(error.cl)}"
+    if isinstance(error, KeyError):
+        return key, f"missing key {error.args[0]}", f"keys {_allowed_keys(kind)}"
+    return key, str(error), _describe(kind)
+
+
+def _note(error: BaseException) -> Any:
+    """cattrs attaches the attribute or index at fault as a note object on the exception."""
+    return next((n for n in getattr(error, "__notes__", ()) if hasattr(n, "type")), None)
+
+
+def _allowed_keys(kind: Any) -> str:
+    return ", ".join(f.name for f in fields(kind)) if is_dataclass(kind) else _describe(kind)
+
+
+def _describe(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return "one of " + ", ".join(kind)
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+        return f"a {kind.__name__}"
+    return f"a {kind}".replace("typing.", "")

@@ -1,0 +1,1 @@
+"""What everything else speaks of: geometry, volumes, structures, protocols, reports, errors. numpy only."""

@@ -1,0 +1,65 @@
+"""What a run did and found: `report.json` beside every RTSTRUCT."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How urgently a person should look."""
+
+    INFO = "info"
+    CHECK = "check"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know: a stable `code`, a sentence, and where to look.
+
+    `structure` is None for a finding on the image or the run; `slices` are z indices of the image, first to last.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    structure: str | None = None
+    slices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StructureReport:
+    """One line of the table: what was drawn."""
+
+    name: str
+    drawn: bool
+    volume_ml: float
+    confidence: float | None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackageUse:
+    """The package that drew, with the checksum of the network that ran."""
+
+    name: str
+    version: str
+    sha256: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A whole run. It carries UIDs but no patient name; timings in seconds by stage, memory as the process's peak."""
+
+    contour_version: str
+    protocol: str
+    released: bool
+    series_instance_uid: str
+    rtstruct_sop_instance_uid: str | None
+    packages: tuple[PackageUse, ...]
+    structures: tuple[StructureReport, ...]
+    findings: tuple[Finding, ...]
+    set_aside: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float | None = None
+    review: str = "Drawn automatically. For a clinician's review before any use."

@@ -1,0 +1,99 @@
+"""Structures: what is drawn, with the name it has and where it came from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contour.core.geometry import Box, Geometry
+
+Mask = NDArray[np.bool_]
+
+
+class InterpretedType(StrEnum):
+    """RT ROI Interpreted Type (3006,00A4): the defined terms used here, DICOM PS3.3 C.8.8.8.1."""
+
+    ORGAN = "ORGAN"
+    EXTERNAL = "EXTERNAL"
+    AVOIDANCE = "AVOIDANCE"
+    GTV = "GTV"
+    CTV = "CTV"
+    PTV = "PTV"
+    SUPPORT = "SUPPORT"
+    CONTROL = "CONTROL"
+    NONE = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The model package that drew a structure."""
+
+    package: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A named mask, cropped to its own box on the grid of its structure set.
+
+    `mask_zyx` covers the voxels from `offset_zyx` on. Structures may overlap and nest. `confidence` is a number from
+    0 to 1, or None where nothing measured it; `provenance` is None for what no model drew. An empty mask (a shape
+    with a 0) states that the structure was looked for and not found.
+    """
+
+    name: str
+    color_rgb: tuple[int, int, int]
+    interpreted_type: InterpretedType
+    mask_zyx: Mask
+    offset_zyx: tuple[int, int, int]
+    confidence: float | None = None
+    provenance: Provenance | None = None
+
+    @property
+    def box(self) -> Box:
+        """Where the mask lies on the structure set's grid."""
+        z, y, x = (a + n for a, n in zip(self.offset_zyx, self.mask_zyx.shape, strict=True))
+        return Box(self.offset_zyx, (z, y, x))
+
+    @property
+    def empty(self) -> bool:
+        """Whether no voxel is inside."""
+        return not self.mask_zyx.any()
+
+    def full_mask(self, shape_zyx: tuple[int, int, int]) -> Mask:
+        """The mask on the whole grid of `shape_zyx` voxels."""
+        mask = np.zeros(shape_zyx, dtype=bool)
+        mask[self.box.slices] = self.mask_zyx
+        return mask
+
+
+@dataclass(frozen=True)
+class StructureSet:
+    """Structures on one grid. `label` becomes the Structure Set Label: at most 16 characters."""
+
+    label: str
+    geometry: Geometry
+    structures: tuple[Structure, ...]
+
+    def volume_ml(self, structure: Structure) -> float:
+        """The volume of the structure's mask in ml."""
+        return float(np.count_nonzero(structure.mask_zyx)) * self.geometry.voxel_ml
+
+
+def cropped_to_content(
+    mask_zyx: Mask, offset_zyx: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[Mask, tuple[int, int, int]]:
+    """The smallest part of a mask that holds all of it (a copy), and where that starts; (0, 0, 0) voxels if empty."""
+    start, stop = [], []
+    for axis in range(3):
+        others = tuple(i for i in range(3) if i != axis)
+        inside = np.flatnonzero(mask_zyx.any(axis=others))
+        if inside.size == 0:
+            return np.zeros((0, 0, 0), dtype=bool), offset_zyx
+        start.append(int(inside[0]))
+        stop.append(int(inside[-1]) + 1)
+    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    z, y, x = (a + b for a, b in zip(offset_zyx, box.start_zyx, strict=True))
+    return np.ascontiguousarray(mask_zyx[box.slices]), (z, y, x)

@@ -1,0 +1,1 @@
+"""DICOM at the edge: series in, RTSTRUCT in and out, semantic conformance."""

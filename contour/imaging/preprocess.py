@@ -1,0 +1,96 @@
+"""Deterministic preprocessing, written once: training and inference both call it, and cannot drift apart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contour.core.geometry import Geometry
+from contour.core.volume import Volume
+from contour.imaging.resample import resample_linear
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input.
+
+    The image is brought to the canonical orientation (indices grow to superior, posterior and left, by the nearest
+    axes), resampled linearly to `spacing_zyx_mm`, clipped to `clip`, and mapped to (value - `mean`) / `std`. What lies
+    outside the image is `clip[0]`, air for a CT.
+    """
+
+    spacing_zyx_mm: tuple[float, float, float]
+    clip: tuple[float, float]
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip {self.clip}: the first value must be below the second")
+        if self.std <= 0:
+            raise ValueError(f"std {self.std}: must be above 0")
+
+    @property
+    def padding(self) -> float:
+        """The normalised value of what lies outside the image."""
+        return (self.clip[0] - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """A network's input: (z, y, x) float32 on `geometry`, canonically oriented and at the network's spacing."""
+
+    values_zyx: NDArray[np.float32]
+    geometry: Geometry
+
+
+def canonical_geometry(geometry: Geometry) -> Geometry:
+    """The same voxels indexed so that z, y, x grow most nearly to superior, posterior and left."""
+    order, flips = canonical_axes(geometry)
+    steps = geometry.steps_lps_mm
+    corner = np.array([geometry.shape_zyx[a] - 1 if f else 0 for a, f in zip(order, flips, strict=True)])
+    origin = np.asarray(geometry.origin_lps_mm) + corner @ steps[list(order)]
+    axes = [np.asarray(geometry.axes_lps[a]) * (-1 if f else 1) for a, f in zip(order, flips, strict=True)]
+    return Geometry(
+        shape_zyx=tuple(geometry.shape_zyx[a] for a in order),  # type: ignore[arg-type]  # three by construction
+        spacing_zyx_mm=tuple(geometry.spacing_zyx_mm[a] for a in order),  # type: ignore[arg-type]
+        origin_lps_mm=tuple(float(v) for v in origin),  # type: ignore[arg-type]
+        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes),  # type: ignore[arg-type]
+        frame_of_reference_uid=geometry.frame_of_reference_uid,
+    )
+
+
+def canonical_axes(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Which index axis of `geometry` becomes z, y and x, and whether it is reversed."""
+    towards = np.abs(np.asarray(geometry.axes_lps))  # rows: index axes; columns: x, y, z of the patient
+    # The permutation with the greatest total alignment, so that oblique planes never claim one patient axis twice.
+    permutations = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    order = max(permutations, key=lambda p: towards[p[0], 2] + towards[p[1], 1] + towards[p[2], 0])
+    flips = tuple(bool(geometry.axes_lps[a][patient] < 0) for a, patient in zip(order, (2, 1, 0), strict=True))
+    return order, flips  # type: ignore[return-value]  # three by construction
+
+
+def to_canonical(array_zyx: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
+    """A view of an array on `geometry`, indexed as on `canonical_geometry(geometry)`."""
+    order, flips = canonical_axes(geometry)
+    step = tuple(slice(None, None, -1 if f else 1) for f in flips)
+    return array_zyx.transpose(order)[step]
+
+
+def from_canonical(array_zyx: NDArray[np.generic], geometry: Geometry) -> NDArray[np.generic]:
+    """The inverse of `to_canonical`: a view indexed as on `geometry`."""
+    order, flips = canonical_axes(geometry)
+    step = tuple(slice(None, None, -1 if f else 1) for f in flips)
+    return array_zyx[step].transpose(tuple(int(i) for i in np.argsort(order)))
+
+
+def preprocess(volume: Volume, preprocessing: Preprocessing) -> PreparedImage:
+    """`volume` as a network's input; see `Preprocessing`."""
+    source = canonical_geometry(volume.geometry)
+    target = source.respaced(preprocessing.spacing_zyx_mm)
+    voxels = to_canonical(volume.voxels_zyx, volume.geometry)
+    values = resample_linear(voxels, source, target)
+    np.clip(values, *preprocessing.clip, out=values)
+    values -= np.float32(preprocessing.mean)
+    values /= np.float32(preprocessing.std)
+    return PreparedImage(values, target)
