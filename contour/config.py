@@ -1,12 +1,12 @@
 """YAML file -> frozen dataclass. An unknown key or a wrong value is an error that names the file, key and choices."""
 
-import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
+from operator import is_
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import cattrs
 import yaml
@@ -63,8 +63,8 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(lambda t: isinstance(t, type) and is_dataclass(t), forbidding)
     # cattrs would turn "yes" into True and 1 into "1": a configuration says what it means.
     for scalar in (str, int, bool):
-        converter.register_structure_hook(scalar, _exactly(scalar))
-    converter.register_structure_hook(float, _number)
+        converter.register_structure_hook_func(partial(is_, scalar), _exactly(scalar))
+    converter.register_structure_hook_func(partial(is_, float), _number)
     return converter
 
 
@@ -83,12 +83,14 @@ def _number(value: Any, _: Any) -> float:
     return float(value)
 
 
-def _first_mistake(error: Exception, key: str, kind: Any) -> tuple[str, str, str]:
+def _first_mistake(error: BaseException, key: str, kind: Any) -> tuple[str, str, str]:
     """(key path, what was found, what is allowed) of the first leaf of cattrs' tree of errors."""
+    owner = kind
     while isinstance(error, ClassValidationError | IterableValidationError):
         if isinstance(error, ClassValidationError):
-            kind = error.cl
-        error, note = error.exceptions[0], _note(error.exceptions[0])
+            owner = kind = error.cl
+        first = error.exceptions[0]
+        error, note = first, _note(first)
         if note is not None:
             name = getattr(note, "name", None)
             step = f".{name}" if isinstance(name, str) else f"[{getattr(note, 'index', '?')}]"
@@ -98,7 +100,7 @@ def _first_mistake(error: Exception, key: str, kind: Any) -> tuple[str, str, str
         unknown = ", ".join(sorted(error.extra_fields))
         return key, f"unknown key {unknown}", f"keys {_allowed_keys(error.cl)}"
     if isinstance(error, KeyError):
-        return key, f"missing key {error.args[0]}", f"keys {_allowed_keys(kind)}"
+        return key, "is missing", f"keys {_allowed_keys(owner)}"
     return key, str(error), _describe(kind)
 
 
@@ -114,6 +116,4 @@ def _allowed_keys(kind: Any) -> str:
 def _describe(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return "one of " + ", ".join(kind)
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-        return f"a {kind.__name__}"
-    return f"a {kind}".replace("typing.", "")
+    return f"a {getattr(kind, '__name__', kind)}" if not get_args(kind) else f"a {kind}"

@@ -85,7 +85,8 @@ class Geometry:
     @property
     def steps_lps_mm(self) -> NDArray[np.float64]:
         """(3, 3): row i is the LPS displacement in mm of one voxel along index axis i (z, y, x)."""
-        return np.asarray(self.axes_lps, dtype=float) * np.asarray(self.spacing_zyx_mm, dtype=float)[:, None]
+        steps: NDArray[np.float64] = np.asarray(self.axes_lps, dtype=float) * np.asarray(self.spacing_zyx_mm)[:, None]
+        return steps
 
     @property
     def voxel_ml(self) -> float:
@@ -94,12 +95,15 @@ class Geometry:
 
     def index_to_lps_mm(self, indices_zyx: ArrayLike) -> NDArray[np.float64]:
         """Patient coordinates (..., 3) as x, y, z in mm, LPS, of continuous voxel indices (..., 3) as z, y, x."""
-        return np.asarray(indices_zyx, dtype=float) @ self.steps_lps_mm + np.asarray(self.origin_lps_mm)
+        points: NDArray[np.float64] = np.asarray(indices_zyx, dtype=float) @ self.steps_lps_mm + self.origin_lps_mm
+        return points
 
     def lps_mm_to_index(self, points_lps_mm: ArrayLike) -> NDArray[np.float64]:
         """Continuous voxel indices (..., 3) as z, y, x of patient coordinates (..., 3) as x, y, z in mm, LPS."""
-        offset = np.asarray(points_lps_mm, dtype=float) - np.asarray(self.origin_lps_mm)
-        return offset @ np.linalg.inv(self.steps_lps_mm)
+        indices: NDArray[np.float64] = (np.asarray(points_lps_mm, dtype=float) - self.origin_lps_mm) @ np.linalg.inv(
+            self.steps_lps_mm
+        )
+        return indices
 
     def same_grid(self, other: "Geometry", tolerance_mm: float = 0.01) -> bool:
         """Whether both grids have one frame of reference and shape, and no corner lies further apart."""
