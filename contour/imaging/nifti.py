@@ -1,0 +1,70 @@
+"""NIfTI images and masks: read with the patient geometry that their header states, written with the one they have."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from contour.core.errors import InputRefused, Reason
+from contour.core.geometry import Geometry
+from contour.core.volume import Modality, Volume
+
+
+def read_nifti(path: Path, modality: Modality, frame_of_reference_uid: str) -> Volume:
+    """The image at `path`: voxels (z, y, x) as int16 where the file holds integers that fit, else float32.
+
+    NIfTI knows no frame of reference, so the caller states it. SimpleITK turns the header's RAS into LPS.
+
+    Raises:
+        InputRefused: the file cannot be read, is not 3-D, or its axes are not orthogonal.
+    """
+    array, geometry = read_nifti_array(path, frame_of_reference_uid)
+    limits = np.iinfo(np.int16)
+    if np.issubdtype(array.dtype, np.integer) and array.min() >= limits.min and array.max() <= limits.max:
+        return Volume(array.astype(np.int16), geometry, modality)
+    return Volume(array.astype(np.float32), geometry, modality)
+
+
+def read_nifti_array(path: Path, frame_of_reference_uid: str) -> tuple[NDArray[np.generic], Geometry]:
+    """The stored values (z, y, x) and their geometry; for label maps and masks.
+
+    Raises:
+        InputRefused: the file cannot be read, is not 3-D, or its axes are not orthogonal.
+    """
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-200:]
+        raise InputRefused(Reason.UNREADABLE_FILE, str(path), reason, "a NIfTI image with orthogonal axes") from error
+    if image.GetDimension() != 3:
+        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), f"{image.GetDimension()} dimensions", "3 dimensions")
+    return sitk.GetArrayFromImage(image), _geometry(image, frame_of_reference_uid)
+
+
+def write_nifti(array_zyx: NDArray[np.generic], geometry: Geometry, path: Path) -> None:
+    """`array_zyx` on `geometry` as a NIfTI file; masks are written as 0 and 1."""
+    values = array_zyx.astype(np.uint8) if array_zyx.dtype == np.bool_ else array_zyx
+    sitk.WriteImage(to_sitk(values, geometry), str(path), useCompression=True)
+
+
+def to_sitk(array_zyx: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
+    """A SimpleITK image of `array_zyx`; SimpleITK counts x, y, z and holds the direction's columns per index axis."""
+    image = sitk.GetImageFromArray(array_zyx)
+    image.SetOrigin(geometry.origin_lps_mm)
+    image.SetSpacing(geometry.spacing_zyx_mm[::-1])
+    image.SetDirection(np.asarray(geometry.axes_lps)[::-1].T.ravel().tolist())
+    return image
+
+
+def _geometry(image: sitk.Image, frame_of_reference_uid: str) -> Geometry:
+    axes_zyx = np.array(image.GetDirection()).reshape(3, 3).T[::-1]
+    x, y, z = image.GetSize()
+    sx, sy, sz = image.GetSpacing()
+    return Geometry(
+        shape_zyx=(z, y, x),
+        spacing_zyx_mm=(sz, sy, sx),
+        origin_lps_mm=image.GetOrigin(),
+        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes_zyx),  # type: ignore[arg-type]  # three by three
+        frame_of_reference_uid=frame_of_reference_uid,
+    )
