@@ -1,0 +1,89 @@
+"""TG-263 names, their codes against pydicom's copy of DICOM PS3.16, and the rules a name must keep."""
+
+from itertools import pairwise
+
+from pydicom.sr._concepts_dict import concepts
+
+from contour.core.nomenclature import BOTH, LEFT, RIGHT, known_names, lookup, validate_name, validate_names
+from contour.core.structures import InterpretedType
+
+
+def entry(name):
+    found = lookup(name)
+    assert found is not None, name
+    return found
+
+
+def test_every_name_of_the_table_may_be_written_and_all_differ_without_regard_to_case():
+    assert len(known_names()) > 200
+    assert validate_names(known_names()) == ()
+
+
+def test_codes_agree_with_the_standard_wherever_it_has_the_code():
+    meanings: dict[str, set[str]] = {}
+    for variants in (*concepts["SCT"].values(), *concepts["DCM"].values()):
+        for value, (meaning, _) in variants.items():
+            meanings.setdefault(value, set()).add(meaning.casefold().removesuffix(" (body structure)"))
+    checked = 0
+    for name in known_names():
+        code = entry(name).code
+        if code is None or code.value not in meanings:
+            continue
+        ours = set(code.meaning.casefold().replace("bones of ", "").replace("great ", "").split()) - {"of", "both"}
+        words = set(" ".join(meanings[code.value]).replace(",", " ").split())
+        assert ours & words, f"{name}: {code.value} means {meanings[code.value]}"
+        checked += 1
+    assert checked > 120
+
+
+def test_meanings_and_values_fit_their_value_representations():
+    for name in known_names():
+        code = entry(name).code
+        if code is not None:
+            assert len(code.value) <= 16
+            assert len(code.meaning) <= 64
+
+
+def test_sides_share_a_code_and_differ_in_modifier_and_colour():
+    left, right, both = entry("Lung_L"), entry("Lung_R"), entry("Lungs")
+    assert left.code == right.code == both.code
+    assert (left.laterality, right.laterality, both.laterality) == (LEFT, RIGHT, BOTH)
+    assert left.color_rgb != right.color_rgb
+    for name in known_names():
+        if name.endswith("_L"):
+            assert entry(name).laterality == LEFT
+            assert entry(name[:-1] + "R").laterality == RIGHT
+
+
+def test_neighbouring_vertebrae_differ_in_colour_and_code():
+    names = [f"VB_T{level:02d}" for level in range(1, 13)]
+    entries = [entry(name) for name in names]
+    assert all(a.color_rgb != b.color_rgb for a, b in pairwise(entries))
+    assert len({e.code.value for e in entries if e.code}) == 12
+
+
+def test_types_of_what_is_not_an_organ():
+    assert entry("External").interpreted_type is InterpretedType.EXTERNAL
+    assert entry("GTVp_1").interpreted_type is InterpretedType.GTV
+    assert entry("PTV_5000").interpreted_type is InterpretedType.PTV
+    margin = entry("SpinalCord_PRV05")
+    assert margin.interpreted_type is InterpretedType.AVOIDANCE
+    assert margin.code is None
+    assert margin.color_rgb == entry("SpinalCord").color_rgb
+    assert entry("OpticNrv_PRV03_L").laterality == LEFT
+
+
+def test_unknown_names_have_no_entry():
+    assert lookup("left_lung") is None
+    assert lookup("lung_l") is None
+    assert lookup("Nothing_PRV05") is None
+
+
+def test_names_that_planning_systems_refuse():
+    assert validate_name("SpinalCord_PRV05") == ()
+    assert "17 characters" in validate_name("A" * 17)[0]
+    assert validate_name("Lung L")
+    assert validate_name("Жүрек")
+    assert validate_name("")
+    assert validate_name("1Lung")
+    assert "equal without regard to case" in validate_names(["Heart", "Lung_L", "HEART"])[0]
