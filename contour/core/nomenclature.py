@@ -1,7 +1,8 @@
 """Names, types, colours and codes of structures: AAPM TG-263 (Mayo et al. 2018, doi:10.1016/j.ijrobp.2017.12.013).
 
 Codes are SNOMED CT (scheme SCT) as the DICOM context groups of PS3.16 use them, and as HL7 mCODE maps TG-263 names to
-them; the body's outline has codes of DICOM itself (scheme DCM). Laterality stands apart, as a modifier (PS3.16 CID 244), so that one code serves both sides.
+them; the body's outline has codes of DICOM itself (scheme DCM). Laterality stands apart, as a modifier (PS3.16 CID
+244), so that one code serves both sides.
 """
 
 import re
