@@ -7,13 +7,13 @@ centres gets the mask back, voxel for voxel.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contour.core.structures import Mask
-from contour.imaging.smooth import Loops, decimated, relaxed, without_collinear
+from contour.imaging.smooth import Loops, decimated, relaxed, signed_areas, without_collinear
 
 CHUNK_VOXELS = 1 << 20  # slices are worked on in chunks that stay in the processor's cache
 
@@ -43,11 +43,7 @@ class Contours:
 
     def signed_areas(self) -> NDArray[np.float64]:
         """(m,) area of each polygon in pixels: positive for outer rings, negative for holes as `trace` turns them."""
-        y, x = self.points_yx[:, 0], self.points_yx[:, 1]
-        loops = Loops(self.starts)
-        cross = x * loops.following(y) - loops.following(x) * y
-        sums = np.concatenate(([0.0], np.cumsum(cross)))
-        return np.asarray(sums[self.starts[1:]] - sums[self.starts[:-1]]) / 2
+        return signed_areas(self.points_yx[:, 0], self.points_yx[:, 1], Loops(self.starts))
 
 
 @dataclass(frozen=True)
@@ -96,20 +92,13 @@ def trace(mask_zyx: Mask, offset_zyx: tuple[int, int, int] = (0, 0, 0), options:
     """
     if mask_zyx.ndim != 3:
         raise ValueError(f"mask of shape {mask_zyx.shape}: must be z, y, x")
-    parts = list(_traced_chunks(mask_zyx, exact=options.smoothing_mm == 0))
+    parts = [_finished(part, options) for part in _traced_chunks(mask_zyx, exact=options.smoothing_mm == 0)]
     if not parts:
         return Contours(np.empty((0, 2)), np.zeros(1, dtype=np.intp), np.empty(0, dtype=np.intp))
-    loops = Loops.of_lengths(np.concatenate([part.lengths for part in parts]))
     points = np.concatenate([part.points_yx for part in parts])
-    if options.smoothing_mm > 0 and options.spacing_yx_mm is not None:
-        along_y = np.concatenate([part.along_y for part in parts])
-        points = relaxed(points, loops, along_y, options.smoothing_mm, options.spacing_yx_mm)
-        points, loops = without_collinear(points, loops)
-    if options.decimation_mm > 0 and options.spacing_yx_mm is not None:
-        points, loops = decimated(points, loops, options.decimation_mm, options.spacing_yx_mm)
     points += np.asarray(offset_zyx[1:], dtype=float)
-    slices = np.concatenate([part.slice_indices for part in parts]) + offset_zyx[0]
-    return Contours(points, loops.starts, slices)
+    loops = Loops.of_lengths(np.concatenate([part.loops.lengths for part in parts]))
+    return Contours(points, loops.starts, np.concatenate([part.slice_indices for part in parts]) + offset_zyx[0])
 
 
 @dataclass(frozen=True)
@@ -118,8 +107,21 @@ class _Traced:
 
     points_yx: NDArray[np.float64]
     along_y: NDArray[np.bool_]
-    lengths: NDArray[np.intp]
+    loops: Loops
     slice_indices: NDArray[np.intp]
+
+
+def _finished(part: _Traced, options: TraceOptions) -> _Traced:
+    """Smoothed and decimated. Chunk by chunk, because these steps pass over their points many times."""
+    points, loops, spacing = part.points_yx, part.loops, options.spacing_yx_mm
+    if spacing is None:
+        return part
+    if options.smoothing_mm > 0:
+        points = relaxed(points, loops, part.along_y, options.smoothing_mm, spacing)
+        points, loops = without_collinear(points, loops)
+    if options.decimation_mm > 0:
+        points, loops = decimated(points, loops, options.decimation_mm, spacing)
+    return replace(part, points_yx=points, loops=loops)
 
 
 def _traced_chunks(mask_zyx: Mask, *, exact: bool) -> Iterator[_Traced]:
@@ -148,8 +150,8 @@ _TURN_IN, _STRAIGHT, _TURN_OUT = 0, 1, 2
 _COLUMNS, _ROWS = 0, 1
 
 # For each of the four sorts of borders: (rows, columns) from the border's first voxel to the voxel ahead of the inside
-# and of the outside voxel; then for each of the three cases the kind of the next border, the step to its first voxel, and
-# the direction (0 to 7, in eighths of a turn) of the segment that leads there.
+# and of the outside voxel; then for each of the three cases the kind of the next border, the step to its first voxel,
+# and the direction (0 to 7, in eighths of a turn) of the segment that leads there.
 _AHEAD_OF_INSIDE = np.array([(-1, 1), (1, 0), (1, 1), (0, -1)])
 _AHEAD_OF_OUTSIDE = np.array([(-1, 0), (1, 1), (0, 1), (1, -1)])
 _NEXT_KIND = np.array([(_ROWS, _COLUMNS, _ROWS)] * 2 + [(_COLUMNS, _ROWS, _COLUMNS)] * 2)
@@ -226,7 +228,7 @@ def _ordered(grid: _PaddedGrid, nodes: _Nodes, first_slice: int, *, exact: bool)
     np.add(row % rows_per_slice - 1, 0.5 * kind, out=points[:, 0])
     np.subtract(column - 0.5, 0.5 * kind, out=points[:, 1])
     slices = (nodes.keys[roots] >> 1) // (stride * rows_per_slice)
-    return _Traced(points, kind.astype(bool), loops.lengths, slices + first_slice)
+    return _Traced(points, kind.astype(bool), loops, slices + first_slice)
 
 
 def _cases(grid: _PaddedGrid, nodes: _Nodes) -> NDArray[np.intp]:

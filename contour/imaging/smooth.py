@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 Value = TypeVar("Value", bound=np.generic)
 
-COLLINEAR_TOLERANCE = 1e-9  # pixels
+COLLINEAR_TOLERANCE_PIXELS = 1e-9
 LARGEST_SLIDE_VOXELS = 0.45  # of the 0.5 to either voxel centre
-PULL, PUSH, ROUNDS = 0.5, -0.53, 10
+PULL, PUSH, ROUNDS = 0.5, -0.53, 10  # Taubin's filter: passes what is longer than some ten points
+AREA_ROUNDS = 3
+LONGEST_CHORD_POINTS = 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ class Loops:
         shifted[self.starts[:-1]] = values[self.starts[1:] - 1]
         return shifted
 
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m,) the sum of each loop's values; every loop has a point."""
+        return np.asarray(np.add.reduceat(values, self.starts[:-1]))
+
+    def spread(self, values: NDArray[Value]) -> NDArray[Value]:
+        """For each point the value (m,) of its loop."""
+        return np.repeat(values, self.lengths)
+
     def selected(self, kept: NDArray[np.bool_]) -> "Loops":
         """The loops when only the points where `kept` is true remain."""
         before = np.zeros(kept.size + 1, dtype=np.intp)
@@ -52,12 +62,18 @@ class Loops:
         return Loops(before[self.starts])
 
 
+def signed_areas(y: NDArray[np.float64], x: NDArray[np.float64], loops: Loops) -> NDArray[np.float64]:
+    """(m,) area of each polygon (y, x), positive where it turns from x towards y."""
+    # Differences, not products of whole coordinates, keep the digits far from the origin.
+    return loops.sums((loops.following(x) + x) * (loops.following(y) - y)) / 2
+
+
 def without_collinear(points_yx: NDArray[np.float64], loops: Loops) -> tuple[NDArray[np.float64], Loops]:
     """The polygons without the points that lie on the straight line between their neighbours (within 1e-9 pixels)."""
     step = loops.following(points_yx) - points_yx
     before = loops.preceding(step)
-    area = before[:, 0] * step[:, 1] - before[:, 1] * step[:, 0]
-    turning = np.abs(area) > COLLINEAR_TOLERANCE * np.hypot(before[:, 0], before[:, 1])
+    doubled_area = before[:, 0] * step[:, 1] - before[:, 1] * step[:, 0]
+    turning = np.abs(doubled_area) > COLLINEAR_TOLERANCE_PIXELS * np.hypot(before[:, 0], before[:, 1])
     return points_yx[turning], loops.selected(turning)
 
 
@@ -68,28 +84,116 @@ def relaxed(
     bound_mm: float,
     spacing_yx_mm: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Smoothed polygons: each point slides along the line between the two voxel centres it stands between.
+    """Smoothed polygons: each point slides along the line between the two voxel centres it stands half-way between.
 
-    It moves along y where `along_y` is true, else along x, by at most `bound_mm` and less than half a voxel. As the
-    polygons keep their order of points, no part of a contour moves further than `bound_mm` either, and none crosses a
-    voxel centre. Sliding points are pulled to the mean of their neighbours (constrained elastic surface nets, Gibson,
-    MICCAI 1998), alternating with a push back that keeps the area (Taubin, SIGGRAPH 1995).
+    It moves along y where `along_y` is true, else along x, by at most `bound_mm` and by less than half a voxel. As the
+    polygons keep their points and their order, no part of a contour moves further than `bound_mm` either, and none
+    passes a voxel centre. Points are pulled to the mean of their neighbours and pushed back by slightly more, which
+    smooths without shrinking (constrained elastic surface nets, Gibson, MICCAI 1998; Taubin, SIGGRAPH 1995); then
+    each polygon's area is brought towards the number of pixels it encloses, as far as the bound allows.
     """
-    moved = np.ascontiguousarray(points_yx.T)
-    free = np.stack((along_y, ~along_y)).astype(float)
-    reach = np.minimum(bound_mm / np.asarray(spacing_yx_mm), LARGEST_SLIDE_VOXELS)[:, None] * free
-    lowest, highest = points_yx.T - reach, points_yx.T + reach
+    rest_y, rest_x = np.ascontiguousarray(points_yx.T)
+    reach_y, reach_x = (min(bound_mm / spacing, LARGEST_SLIDE_VOXELS) for spacing in spacing_yx_mm)
+    free_y, free_x = along_y.astype(float), (~along_y).astype(float)
+    slide_y, slide_x = reach_y * free_y, reach_x * free_x
+    y, x = rest_y.copy(), rest_x.copy()
     for factor in (PULL, PUSH) * ROUNDS:
-        for axis in range(2):
-            values = moved[axis]
-            mean = (loops.following(values) + loops.preceding(values)) / 2
-            values += factor * (mean - values) * free[axis]
-            np.clip(values, lowest[axis], highest[axis], out=values)
-    return np.ascontiguousarray(moved.T)
+        y += factor * free_y * _towards_neighbours(y, loops)
+        x += factor * free_x * _towards_neighbours(x, loops)
+        np.clip(y, rest_y - slide_y, rest_y + slide_y, out=y)
+        np.clip(x, rest_x - slide_x, rest_x + slide_x, out=x)
+    # Marching squares cuts an eighth of a pixel off each of a loop's corners, of which four more turn in than out.
+    areas = signed_areas(rest_y, rest_x, loops)
+    areas += np.sign(areas) / 2
+    for _ in range(AREA_ROUNDS):
+        growth_y = free_y * (loops.preceding(x) - loops.following(x)) / 2
+        growth_x = free_x * (loops.following(y) - loops.preceding(y)) / 2
+        missing = areas - signed_areas(y, x, loops)
+        step = loops.spread(missing / np.maximum(loops.sums(growth_y**2 + growth_x**2), 1e-6))
+        np.clip(y + step * growth_y, rest_y - slide_y, rest_y + slide_y, out=y)
+        np.clip(x + step * growth_x, rest_x - slide_x, rest_x + slide_x, out=x)
+    return np.stack((y, x), axis=1)
+
+
+def _towards_neighbours(values: NDArray[np.float64], loops: Loops) -> NDArray[np.float64]:
+    """How far each value is below the mean of the two beside it in its loop."""
+    mean = loops.following(values)
+    mean += loops.preceding(values)
+    mean *= 0.5
+    mean -= values
+    return mean
 
 
 def decimated(
     points_yx: NDArray[np.float64], loops: Loops, bound_mm: float, spacing_yx_mm: tuple[float, float]
 ) -> tuple[NDArray[np.float64], Loops]:
-    """The polygons with fewer of their points; no left-out part lies further than `bound_mm` from what remains."""
-    return points_yx, loops
+    """The polygons with fewer of their points; contours move by at most `bound_mm` (Hausdorff distance).
+
+    Each loop is first cut into pieces of some thirty points, and a piece's points are left out where they lie within
+    `bound_mm` of its chord, or else it is split at the one furthest away (Douglas and Peucker 1973), all pieces of all
+    loops at once. A polygon that would lose its shape (under three points, or no area) keeps all of its points.
+    """
+    lengths = loops.lengths
+    closed = Loops.of_lengths(lengths + 1)  # each loop with its first point again at the end
+    source = np.arange(closed.starts[-1]) - np.repeat(np.arange(lengths.size), lengths + 1)
+    source[closed.starts[1:] - 1] = loops.starts[:-1]
+    kept = np.zeros(source.size, dtype=bool)
+    first, last = _pieces(closed)
+    kept[first] = True
+    y_mm, x_mm = (points_yx[source, axis] * spacing_yx_mm[axis] for axis in range(2))
+    while first.size:
+        furthest, distance_mm = _furthest_from_chord(y_mm, x_mm, first, last)
+        split = distance_mm > bound_mm
+        first, middle, last = first[split], furthest[split], last[split]
+        kept[middle] = True
+        first, last = np.concatenate((first, middle)), np.concatenate((middle, last))
+        longer = last - first > 1
+        first, last = first[longer], last[longer]
+    kept = np.delete(kept, closed.starts[1:] - 1)
+    return _selected_where_sound(points_yx, loops, kept)
+
+
+def _pieces(closed: Loops) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last points of the pieces that closed loops are cut into: at least three of each loop."""
+    lengths = closed.lengths - 1
+    count = np.minimum(np.maximum(3, -(-lengths // LONGEST_CHORD_POINTS)), lengths)
+    pieces = Loops.of_lengths(count)
+    number = np.arange(pieces.starts[-1]) - pieces.spread(pieces.starts[:-1])
+    per_loop, start = pieces.spread(lengths), pieces.spread(closed.starts[:-1])
+    first = start + number * per_loop // pieces.spread(count)
+    last = start + (number + 1) * per_loop // pieces.spread(count)
+    return first, last
+
+
+def _furthest_from_chord(
+    y_mm: NDArray[np.float64], x_mm: NDArray[np.float64], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """For each piece the point furthest from the segment that joins its ends, and its distance; ends count as 0."""
+    pieces = Loops.of_lengths(last - first)
+    piece_of = pieces.spread(np.arange(first.size))
+    index = np.arange(piece_of.size) + (first - pieces.starts[:-1])[piece_of]
+    chord_y, chord_x = y_mm[last] - y_mm[first], x_mm[last] - x_mm[first]
+    per_length = 1 / np.maximum(chord_y**2 + chord_x**2, np.finfo(float).tiny)
+    away_y, away_x = y_mm[index] - y_mm[first][piece_of], x_mm[index] - x_mm[first][piece_of]
+    along = away_y * (chord_y * per_length)[piece_of] + away_x * (chord_x * per_length)[piece_of]
+    np.clip(along, 0, 1, out=along)
+    away_y -= along * chord_y[piece_of]
+    away_x -= along * chord_x[piece_of]
+    distance = away_y**2 + away_x**2
+    greatest = np.maximum.reduceat(distance, pieces.starts[:-1])
+    furthest = np.empty_like(first)
+    at_greatest = np.flatnonzero(distance == greatest[piece_of])[::-1]  # of equals, the one written last: the first
+    furthest[piece_of[at_greatest]] = index[at_greatest]
+    return furthest, np.sqrt(greatest)
+
+
+def _selected_where_sound(
+    points_yx: NDArray[np.float64], loops: Loops, kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], Loops]:
+    """The kept points without collinear ones, and all points of polygons of which no area would remain."""
+    fewer, rest = without_collinear(points_yx[kept], loops.selected(kept))
+    lost = rest.lengths < 3
+    if not lost.any():
+        return fewer, rest
+    kept = kept | loops.spread(lost)
+    return without_collinear(points_yx[kept], loops.selected(kept))
