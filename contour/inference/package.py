@@ -1,10 +1,25 @@
 """A model package: a folder with `model.onnx`, `package.yaml` and `CARD.md`, checked before it is opened."""
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from contour.config import load_config
+from contour.core.errors import ConfigError, PackageError
 from contour.core.volume import Modality
 from contour.imaging.preprocess import Preprocessing
+
+MANIFEST_FILE = "package.yaml"
+NETWORK_FILE = "model.onnx"
+CARD_FILE = "CARD.md"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -13,11 +28,22 @@ class Label:
 
     `threshold` None means argmax over all channels (softmax networks); a number means a sigmoid channel, inside where
     its probability is at least the threshold.
+
+    Raises:
+        ValueError: a channel below 1, an empty name, or a threshold that is not between 0 and 1.
     """
 
     channel: int
     name: str
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.channel < 1:
+            raise ValueError(f"channel {self.channel} of {self.name}: 1 or more, channel 0 is the background")
+        if not self.name.strip():
+            raise ValueError(f"channel {self.channel}: needs the name of a structure")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold {self.threshold} of {self.name}: must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -33,7 +59,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `package.yaml`."""
+    """The content of `package.yaml`.
+
+    A network has one float32 input (N, 1, z, y, x), prepared as `preprocessing` says, and one float32 output
+    (N, channels, z, y, x) of logits; it is run on patches of `patch_shape_zyx`. A channel that no label names competes
+    with the others and is not drawn.
+
+    Raises:
+        ValueError: no labels, labels that share a name or a channel, softmax and sigmoid labels mixed, or a name,
+            checksum or patch shape of the wrong form.
+    """
 
     name: str
     version: str
@@ -46,6 +81,25 @@ class Manifest:
     labels: tuple[Label, ...]
     training: Training
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: lower-case letters, digits and underscores, at most 64")
+        if not _SHA256.fullmatch(self.onnx_sha256):
+            raise ValueError(f"onnx_sha256 {self.onnx_sha256!r}: 64 lower-case hexadecimal digits")
+        if min(self.patch_shape_zyx) < 1:
+            raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: every axis needs at least one voxel")
+        if not self.labels:
+            raise ValueError("labels: a network draws at least one structure")
+        _refuse_repeats("channel", [str(label.channel) for label in self.labels])
+        _refuse_repeats("name", [label.name.casefold() for label in self.labels])
+        if len({label.threshold is None for label in self.labels}) > 1:
+            raise ValueError("labels: either all have a threshold (sigmoid) or none has (softmax)")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The TG-263 names of the structures that the network draws, in the order of the labels."""
+        return tuple(label.name for label in self.labels)
+
 
 @dataclass(frozen=True)
 class ModelPackage:
@@ -57,4 +111,72 @@ class ModelPackage:
     @property
     def onnx_path(self) -> Path:
         """The network."""
-        return self.folder / "model.onnx"
+        return self.folder / NETWORK_FILE
+
+    @property
+    def card_path(self) -> Path:
+        """The model card: what the network was trained on, and how well it draws."""
+        return self.folder / CARD_FILE
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """The package in `folder`, its manifest read and its files present; the network is not opened.
+
+    Raises:
+        PackageError: the manifest has a mistake, or a file is missing.
+    """
+    for file in (MANIFEST_FILE, NETWORK_FILE, CARD_FILE):
+        if not (folder / file).is_file():
+            raise PackageError(str(folder), f"no {file}", f"a folder with {MANIFEST_FILE}, {NETWORK_FILE}, {CARD_FILE}")
+    try:
+        manifest = load_config(folder / MANIFEST_FILE, Manifest)
+    except ConfigError as error:
+        raise PackageError(error.where, error.found, error.allowed) from error
+    return ModelPackage(folder, manifest)
+
+
+def available_packages(folders: tuple[Path, ...]) -> tuple[ModelPackage, ...]:
+    """The packages in `folders`, sorted by name: every subfolder that holds a manifest.
+
+    Of packages with one name the first folder's counts, so that a site's own may stand before the shipped one. Folders
+    that do not exist are passed over.
+
+    Raises:
+        PackageError: a package is not whole.
+    """
+    found: dict[str, ModelPackage] = {}
+    for folder in folders:
+        for manifest in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
+            package = load_package(manifest.parent)
+            found.setdefault(package.manifest.name, package)
+    return tuple(found[name] for name in sorted(found))
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> Path:
+    """Write `package.yaml` into `folder`, whole or not at all: the one place that knows its form."""
+    path = folder / MANIFEST_FILE
+    part = path.with_name(path.name + ".part")
+    text = yaml.safe_dump(_plain(manifest), sort_keys=False, allow_unicode=True, width=120)
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """`value` as YAML knows it: mappings, lists, text and numbers."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _refuse_repeats(what: str, values: list[str]) -> None:
+    repeated = sorted({v for v in values if values.count(v) > 1})
+    if repeated:
+        raise ValueError(f"labels: {what} {', '.join(repeated)} more than once")

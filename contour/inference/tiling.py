@@ -1,0 +1,131 @@
+"""Tiles over a box of the network's grid, and their logits blended slab by slab.
+
+Tiles come in layers of one z start each. Once a layer is done, no later tile touches the planes before the next layer's
+start: they are final and leave the accumulator, so that memory holds one layer however long the image is.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What stands where no tile was run: certainly background. Moderate, so that it can be interpolated.
+UNCOVERED_LOGIT = 10.0
+
+_SIGMA = 0.125  # of the patch, as nnU-Net and MONAI have it
+_LEAST_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The tiles of one z start, each by its first voxel, and the plane before which everything is final after them."""
+
+    tiles_zyx: tuple[tuple[int, int, int], ...]
+    final_z: int
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Tiles of `patch_zyx` voxels that cover a grid of `shape_zyx` voxels, no axis of which is shorter than a patch."""
+
+    shape_zyx: tuple[int, int, int]
+    patch_zyx: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+
+    @property
+    def tiles(self) -> int:
+        """How many patches the network runs."""
+        return sum(len(layer.tiles_zyx) for layer in self.layers)
+
+
+def plan_tiles(inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], overlap: float) -> TilePlan:
+    """Tiles over the grid of `inside_zyx` (no axis shorter than the patch), evenly spread, by at least `overlap`.
+
+    `overlap` is the least part of a patch that it shares with the next one along an axis. A tile without any voxel of
+    `inside_zyx` is left out.
+
+    Raises:
+        ValueError: an overlap that is not in [0, 1), or a grid smaller than the patch.
+    """
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap {overlap}: 0 or more, below 1")
+    depth, height, width = inside_zyx.shape
+    starts_z, starts_y, starts_x = (
+        _starts(n, patch, overlap) for n, patch in zip(inside_zyx.shape, patch_zyx, strict=True)
+    )
+    layers = []
+    for z, final_z in zip(starts_z, [*starts_z[1:], depth], strict=True):
+        tiles = [(z, y, x) for y in starts_y for x in starts_x if _inside(inside_zyx, (z, y, x), patch_zyx)]
+        layers.append(Layer(tuple(tiles), final_z))
+    return TilePlan((depth, height, width), patch_zyx, tuple(layers))
+
+
+def gaussian_weights(patch_zyx: tuple[int, int, int]) -> NDArray[np.float32]:
+    """(z, y, x): how much a patch counts at each of its voxels, 1 in the middle, at least 0.001."""
+    axes = []
+    for n in patch_zyx:
+        distance = (np.arange(n) - (n - 1) / 2) / (_SIGMA * n)
+        axes.append(np.exp(-0.5 * distance**2))
+    weights = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+    floored: NDArray[np.float32] = np.maximum(weights / weights.max(), _LEAST_WEIGHT).astype(np.float32)
+    return floored
+
+
+class Blender:
+    """Weighted means of the logits of overlapping tiles, one layer deep; tiles come in the plan's order."""
+
+    def __init__(self, plan: TilePlan, channels: int) -> None:
+        depth = plan.patch_zyx[0]
+        self._patch_weights = gaussian_weights(plan.patch_zyx)
+        self._weights = np.zeros((depth, *plan.shape_zyx[1:]), dtype=np.float32)
+        self._sums = np.zeros((channels, *self._weights.shape), dtype=np.float32)
+        self._first_z = 0
+        self._handed_out = 0
+
+    def add(self, start_zyx: tuple[int, int, int], logits_czyx: NDArray[np.float32]) -> None:
+        """Blend in a tile that starts at `start_zyx`; `logits_czyx` is overwritten."""
+        self._drop_handed_out()
+        _, y, x = start_zyx
+        box = (slice(None), slice(y, y + logits_czyx.shape[2]), slice(x, x + logits_czyx.shape[3]))
+        logits_czyx *= self._patch_weights
+        self._sums[(slice(None), *box)] += logits_czyx
+        self._weights[box] += self._patch_weights
+
+    def finish(self, final_z: int) -> NDArray[np.float32]:
+        """Mean logits (channels, planes, y, x) of the planes before `final_z` that were not handed out yet.
+
+        Voxels that no tile covers are background. The array is a view, valid until the next call.
+        """
+        self._drop_handed_out()
+        self._handed_out = final_z - self._first_z
+        sums, weights = self._sums[:, : self._handed_out], self._weights[: self._handed_out]
+        uncovered = weights == 0
+        sums /= np.where(uncovered, np.float32(1), weights)
+        if uncovered.any():
+            sums[:, uncovered] = -UNCOVERED_LOGIT
+            sums[0, uncovered] = UNCOVERED_LOGIT
+        return sums
+
+    def _drop_handed_out(self) -> None:
+        gone = self._handed_out
+        if gone == 0:
+            return
+        for planes in (*self._sums, self._weights):
+            planes[:-gone] = planes[gone:].copy() if gone < len(planes) else 0
+            planes[-gone:] = 0
+        self._first_z += gone
+        self._handed_out = 0
+
+
+def _starts(n: int, patch: int, overlap: float) -> list[int]:
+    if n < patch:
+        raise ValueError(f"a grid of {n} voxels is smaller than the patch of {patch}")
+    stride = max(1, int(patch * (1 - overlap)))
+    count = ceil((n - patch) / stride) + 1
+    return [round(i * (n - patch) / max(1, count - 1)) for i in range(count)]
+
+
+def _inside(inside_zyx: NDArray[np.bool_], start_zyx: tuple[int, int, int], patch_zyx: tuple[int, int, int]) -> bool:
+    box = tuple(slice(a, a + n) for a, n in zip(start_zyx, patch_zyx, strict=True))
+    return bool(inside_zyx[box].any())
