@@ -34,6 +34,8 @@ class Reason(StrEnum):
     DUPLICATE_POSITION = "duplicate-position"
     DUPLICATE_INSTANCE = "duplicate-instance"
     GANTRY_TILT = "gantry-tilt"
+    INCONSISTENT_POSITIONS = "inconsistent-positions"
+    UNKNOWN_SERIES = "unknown-series"
     TOO_FEW_SLICES = "too-few-slices"
     TOO_LARGE = "too-large"
     NO_STRUCTURES = "no-structures"
