@@ -1,0 +1,142 @@
+"""RTSTRUCT -> structures on the grid of the image series they were drawn on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contour.core.errors import InputRefused, Reason
+from contour.core.geometry import Geometry
+from contour.core.nomenclature import MAX_NAME_LENGTH, Rgb, lookup
+from contour.core.structures import InterpretedType, Structure, StructureSet
+from contour.dicom.rtstruct_contents import RoiContours, RoiDefinition, RtstructContents
+from contour.dicom.rtstruct_parse import read_contours
+from contour.dicom.series import ImageSeries
+from contour.imaging.contours import Contours
+from contour.imaging.rasterise import rasterise
+
+__all__ = ["PlacedContours", "place_contours", "read_contours", "read_rtstruct"]
+
+# A contour further from its slice than this part of the slice spacing was drawn on other slices.
+OFF_SLICE_FRACTION = 0.05
+_UNCOLORED: Rgb = (200, 200, 200)
+
+
+def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | None = None) -> StructureSet:
+    """The structures of the RTSTRUCT at `path`, as masks on the grid of `series`; only those of `names` if given.
+
+    Closed planar contours are filled by the even-odd rule on each slice. An ROI without any (a point, an open line, no
+    contour at all) has an empty mask. Names and colours are the file's own; a type this toolkit does not use is NONE.
+
+    Raises:
+        InputRefused: as `read_contours`; `wrong-series` if patient, study or frame of reference are not the images'
+            or `names` has one that the file lacks; `contour-off-slice` if a contour lies further than 5 % of the slice
+            spacing from every slice.
+    """
+    contents = read_contours(path)
+    _require_same_patient(contents, series)
+    rois = _selected(contents, names)
+    geometry = series.volume.geometry
+    for roi in rois:
+        if roi.frame_of_reference_uid != geometry.frame_of_reference_uid:
+            where, found = f"{path}, ROI {roi.number} {roi.name!r}", f"frame of reference {roi.frame_of_reference_uid}"
+            allowed = f"the images' {geometry.frame_of_reference_uid}"
+            raise InputRefused(Reason.WRONG_SERIES, where, found, allowed)
+    structures = tuple(_structure(contents, roi, geometry) for roi in rois)
+    return StructureSet(contents.label[:MAX_NAME_LENGTH], geometry, structures)
+
+
+@dataclass(frozen=True)
+class PlacedContours:
+    """An ROI's contours on an image grid: continuous indices (n, 3) z, y, x of its points, and each contour's slice.
+
+    `off_slice_mm` (m,) is how far the contour's farthest point lies from the plane of that slice.
+    """
+
+    indices_zyx: NDArray[np.float64]
+    starts: NDArray[np.intp]
+    slice_indices: NDArray[np.intp]
+    off_slice_mm: NDArray[np.float64]
+
+    def polygons(self, chosen: NDArray[np.bool_]) -> Contours:
+        """The contours where `chosen` (m,) is true."""
+        counts = np.diff(self.starts)
+        starts = np.zeros(int(chosen.sum()) + 1, dtype=np.intp)
+        np.cumsum(counts[chosen], out=starts[1:])
+        points = self.indices_zyx[:, 1:]
+        if not chosen.all():
+            points = points[np.repeat(chosen, counts)]
+        return Contours(np.ascontiguousarray(points), starts, self.slice_indices[chosen])
+
+
+def place_contours(contours: RoiContours, geometry: Geometry) -> PlacedContours:
+    """Each contour on the slice nearest to it, which may lie outside the grid; one without points on slice -1."""
+    indices = geometry.lps_mm_to_index(contours.points_lps_mm)
+    counts = contours.point_counts
+    filled = counts > 0
+    slices = np.full(len(contours), -1, dtype=np.intp)
+    off_slice = np.zeros(len(contours))
+    if filled.any():
+        first = contours.starts[:-1][filled]
+        lowest = np.minimum.reduceat(indices[:, 0], first)
+        highest = np.maximum.reduceat(indices[:, 0], first)
+        slices[filled] = np.rint((lowest + highest) / 2).astype(np.intp)
+        off = np.maximum(highest - slices[filled], slices[filled] - lowest)
+        off_slice[filled] = off * geometry.spacing_zyx_mm[0]
+    return PlacedContours(indices, contours.starts, slices, off_slice)
+
+
+def _require_same_patient(contents: RtstructContents, series: ImageSeries) -> None:
+    facts = (
+        ("Patient ID", contents.patient_id, series.identity.patient_id),
+        ("Study Instance UID", contents.study_instance_uid, series.identity.study_instance_uid),
+    )
+    for name, found, allowed in facts:
+        if found != allowed:
+            raise InputRefused(Reason.WRONG_SERIES, str(contents.path), f"{name} {found!r}", f"the images' {allowed!r}")
+
+
+def _selected(contents: RtstructContents, names: tuple[str, ...] | None) -> tuple[RoiDefinition, ...]:
+    if names is None:
+        return contents.rois
+    present = {roi.name for roi in contents.rois}
+    for name in names:
+        if name not in present:
+            raise InputRefused(Reason.NO_STRUCTURES, str(contents.path), f"no ROI {name!r}", ", ".join(sorted(present)))
+    return tuple(roi for roi in contents.rois if roi.name in names)
+
+
+def _structure(contents: RtstructContents, roi: RoiDefinition, geometry: Geometry) -> Structure:
+    contours, observation = contents.contours_of(roi.number), contents.observation_of(roi.number)
+    known = lookup(roi.name)
+    color = contours.color_rgb if contours is not None else None
+    mask, offset = np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
+    if contours is not None and len(contours):
+        where = f"{contents.path}, ROI {roi.number} {roi.name!r}"
+        mask, offset = rasterise(_polygons(contours, geometry, where), geometry.shape_zyx[1:])
+    return Structure(
+        name=roi.name,
+        color_rgb=color or (known.color_rgb if known else _UNCOLORED),
+        interpreted_type=_interpreted_type(observation.interpreted_type if observation else ""),
+        mask_zyx=mask,
+        offset_zyx=offset,
+    )
+
+
+def _polygons(contours: RoiContours, geometry: Geometry, where: str) -> Contours:
+    placed = place_contours(contours, geometry)
+    chosen = contours.closed & (contours.point_counts >= 3)
+    allowed_mm = OFF_SLICE_FRACTION * geometry.spacing_zyx_mm[0]
+    outside = (placed.slice_indices < 0) | (placed.slice_indices >= geometry.shape_zyx[0])
+    off = np.flatnonzero(chosen & (outside | (placed.off_slice_mm > allowed_mm)))
+    if off.size:
+        i = int(off[0])
+        x, y, z = contours.points_lps_mm[contours.starts[i]]
+        found = f"contour {i + 1} near ({x:.2f}, {y:.2f}, {z:.2f}) mm lies on no slice ({off.size} contours in all)"
+        raise InputRefused(Reason.CONTOUR_OFF_SLICE, where, found, f"within {allowed_mm:.3f} mm of a slice")
+    return placed.polygons(chosen)
+
+
+def _interpreted_type(text: str) -> InterpretedType:
+    return next((kind for kind in InterpretedType if kind.value == text), InterpretedType.NONE)

@@ -1,0 +1,352 @@
+"""Structures -> RTSTRUCT: written, read back, proven equal, and only then released under its name.
+
+The object is the RT Structure Set IOD, PS3.3 A.19.3, in Implicit VR Little Endian, since the 16-bit lengths of explicit
+VR cannot hold a long contour.
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import DataElement, Dataset
+from pydicom.charset import python_encoding
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.uid import ImplicitVRLittleEndian
+
+import contour
+from contour.core.errors import InputRefused, NotReleased, Reason
+from contour.core.nomenclature import MAX_NAME_LENGTH, Code, lookup, validate_names
+from contour.core.structures import InterpretedType, Structure, StructureSet
+from contour.dicom.rtstruct_check import RT_STRUCTURE_SET_STORAGE
+from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_contour_sequence
+from contour.dicom.rtstruct_prove import prove_rtstruct
+from contour.dicom.series import ImageSeries
+from contour.imaging.contours import EXACT, TraceOptions, trace
+
+UNICODE = "ISO_IR 192"
+REVIEW = "Drawn automatically. For a clinician's review before any use."
+# Identifies this implementation in File Meta Information (PS3.7 D.3.3.2): a UUID of our own under 2.25.
+IMPLEMENTATION_CLASS_UID = "2.25.286040261427830870405479729174766624375"
+
+_STUDY_COMPONENT_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"  # what PS3.3 C.8.8.5 has RT Referenced Study name
+_ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+_EXTERNAL_BODY_MODEL = Code("130047", "DCM", "External Body Model")
+_ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+_ROI_CONTOUR_SEQUENCE = 0x30060039
+
+
+class GenerationAlgorithm(StrEnum):
+    """ROI Generation Algorithm (3006,0036): PS3.3 C.8.8.5."""
+
+    AUTOMATIC = "AUTOMATIC"
+    SEMIAUTOMATIC = "SEMIAUTOMATIC"
+    MANUAL = "MANUAL"
+    UNKNOWN = ""
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a structure set is written.
+
+    `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
+    dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
+    writing. `trace` says how contours are drawn from masks.
+    """
+
+    label: str | None = None
+    series_description: str | None = None
+    operators_name: str = ""
+    series_number: int = 1
+    generation: GenerationAlgorithm = GenerationAlgorithm.AUTOMATIC
+    trace: TraceOptions = EXACT
+    now: datetime | None = None
+
+
+@dataclass(frozen=True)
+class WrittenRtstruct:
+    """A released file. `left_out` names the structures without a voxel: an ROI without contours helps nobody."""
+
+    path: Path
+    sop_instance_uid: str
+    series_instance_uid: str
+    written: tuple[str, ...]
+    left_out: tuple[str, ...]
+    contour_count: int
+
+
+def write_rtstruct(
+    structures: StructureSet, series: ImageSeries, output: Path, options: WriteOptions | None = None
+) -> WrittenRtstruct:
+    """Write `structures`, drawn on the grid of `series`, to `output`, if the file proves equal to them.
+
+    The file is first written beside `output` with the suffix `.part`, read back, and compared with the masks in the
+    patient; only an equal one takes its name, in one step. UIDs follow from the content, so the same input gives the
+    same file but for dates and times.
+
+    Raises:
+        InputRefused: no structure has a voxel, the grids differ, or a name, label, colour or mask cannot be written.
+        NotReleased: the file differs from the structures; nothing stands at `output` that was not there before.
+        OSError: the disk.
+    """
+    options = options or WriteOptions()
+    label = options.label or structures.label
+    _require_writable(structures, series, label)
+    drawn = tuple(structure for structure in structures.structures if not structure.empty)
+    rois = [
+        RoiToWrite(number, structure.color_rgb, trace(structure.mask_zyx, structure.offset_zyx, options.trace))
+        for number, structure in enumerate(drawn, start=1)
+    ]
+    references = SliceReferences.to(series.sop_class_uid, series.sop_instance_uids)
+    contours = encode_contour_sequence(rois, series.volume.geometry, references)
+    data_set = _data_set(drawn, series, label, options)
+    sop_instance_uid, series_instance_uid = _uids(data_set, contours, series)
+    data_set.SOPInstanceUID, data_set.SeriesInstanceUID = sop_instance_uid, series_instance_uid
+    _stamp(data_set, options.now or datetime.now().astimezone())
+    part = output.with_name(output.name + ".part")
+    try:
+        _write_durably(part, _file_bytes(data_set, contours))
+        _release(part, output, prove_rtstruct(part, drawn, series, options.trace))
+    finally:
+        part.unlink(missing_ok=True)
+    return WrittenRtstruct(
+        path=output,
+        sop_instance_uid=sop_instance_uid,
+        series_instance_uid=series_instance_uid,
+        written=tuple(structure.name for structure in drawn),
+        left_out=tuple(structure.name for structure in structures.structures if structure.empty),
+        contour_count=sum(len(roi.contours) for roi in rois),
+    )
+
+
+def _require_writable(structures: StructureSet, series: ImageSeries, label: str) -> None:
+    where = f"structure set {label!r}"
+    if not structures.geometry.same_grid(series.volume.geometry):
+        found = "a grid other than that of the images"
+        raise InputRefused(Reason.WRONG_SERIES, where, found, "structures on the voxels of the series")
+    if all(structure.empty for structure in structures.structures):
+        raise InputRefused(Reason.NO_STRUCTURES, where, "no structure with a voxel", "one or more")
+    if not 1 <= len(label) <= MAX_NAME_LENGTH or "\\" in label or not label.isprintable():
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, where, "its label", "1 to 16 printable characters without \\")
+    problems = validate_names(structure.name for structure in structures.structures)
+    if problems:
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, where, problems[0], "TG-263 names")
+    for structure in structures.structures:
+        stop, shape = structure.box.stop_zyx, structures.geometry.shape_zyx
+        if min(structure.offset_zyx) < 0 or any(a > n for a, n in zip(stop, shape, strict=True)):
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, structure.name, f"voxels to {stop}", f"a grid of {shape}")
+        if not all(0 <= c <= 255 for c in structure.color_rgb):
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, structure.name, f"colour {structure.color_rgb}", "0 to 255")
+
+
+def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, options: WriteOptions) -> Dataset:
+    """Everything but contours, UIDs of the instance and its series, and times."""
+    identity, frame = series.identity, series.volume.geometry.frame_of_reference_uid
+    data_set = Dataset()
+    data_set.SOPClassUID = RT_STRUCTURE_SET_STORAGE
+    data_set.Modality = "RTSTRUCT"
+    # What the images say of the patient and the study is copied as it is, whether or not it keeps today's rules.
+    _copy(data_set, "PatientName", identity.patient_name)
+    _copy(data_set, "PatientID", identity.patient_id)
+    _copy(data_set, "PatientBirthDate", identity.patient_birth_date)
+    _copy(data_set, "PatientSex", identity.patient_sex)
+    _copy(data_set, "StudyInstanceUID", identity.study_instance_uid)
+    _copy(data_set, "StudyID", identity.study_id)
+    _copy(data_set, "StudyDate", identity.study_date)
+    _copy(data_set, "StudyTime", identity.study_time)
+    _copy(data_set, "StudyDescription", identity.study_description)
+    _copy(data_set, "AccessionNumber", identity.accession_number)
+    _copy(data_set, "ReferringPhysicianName", identity.referring_physician_name)
+    data_set.SeriesNumber = options.series_number
+    data_set.SeriesDescription = options.series_description or f"{label} (automatic, for review)"
+    data_set.OperatorsName = options.operators_name
+    data_set.Manufacturer = "contour"
+    data_set.ManufacturerModelName = "contour auto-contouring"
+    data_set.SoftwareVersions = [f"contour {contour.__version__}", *_packages(drawn)]
+    data_set.FrameOfReferenceUID = frame
+    data_set.PositionReferenceIndicator = series.position_reference_indicator
+    data_set.StructureSetLabel = label
+    data_set.StructureSetName = f"{label} (for review)"
+    data_set.StructureSetDescription = _description(drawn)
+    data_set.InstanceNumber = 1
+    data_set.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
+    ml = series.volume.geometry.voxel_ml
+    data_set.StructureSetROISequence = [
+        _roi(number, structure, frame, ml, options.generation) for number, structure in enumerate(drawn, start=1)
+    ]
+    data_set.RTROIObservationsSequence = [
+        _observation(number, structure) for number, structure in enumerate(drawn, start=1)
+    ]
+    data_set.ApprovalStatus = "UNAPPROVED"
+    data_set.SpecificCharacterSet = _character_set(series, data_set)
+    return data_set
+
+
+def _copy(data_set: Dataset, keyword: str, value: str) -> None:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None  # keywords are literals above
+    data_set.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=IGNORE))
+
+
+def _character_set(series: ImageSeries, data_set: Dataset) -> str:
+    """The images' own character set where it holds every text, else Unicode: nothing may become a question mark."""
+    texts = [str(element.value) for element in data_set if element.VR in ("LO", "LT", "PN", "SH", "ST")]
+    declared = series.specific_character_set
+    if len(declared) == 1 and declared[0] in python_encoding:
+        try:
+            "".join(texts).encode(python_encoding[declared[0]])
+        except UnicodeEncodeError:
+            return UNICODE
+        return declared[0]
+    return UNICODE
+
+
+def _packages(drawn: Iterable[Structure]) -> list[str]:
+    uses = {structure.provenance for structure in drawn if structure.provenance is not None}
+    return sorted(f"{use.package} {use.version}"[:64] for use in uses)
+
+
+def _description(drawn: Iterable[Structure]) -> str:
+    """Structure Set Description, ST: 1024 characters at most."""
+    uses = {structure.provenance for structure in drawn if structure.provenance is not None}
+    lines = sorted(f"{use.package} {use.version}, sha256 {use.sha256}" for use in uses)
+    return "\r\n".join([REVIEW, f"contour {contour.__version__}", *lines])[:1024]
+
+
+def _referenced_frame(series: ImageSeries) -> Dataset:
+    images = []
+    for uid in series.sop_instance_uids:
+        image = Dataset()
+        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = series.sop_class_uid, uid
+        images.append(image)
+    referenced_series, study, frame = Dataset(), Dataset(), Dataset()
+    referenced_series.SeriesInstanceUID = series.series_instance_uid
+    referenced_series.ContourImageSequence = images
+    study.ReferencedSOPClassUID = _STUDY_COMPONENT_MANAGEMENT
+    study.ReferencedSOPInstanceUID = series.identity.study_instance_uid
+    study.RTReferencedSeriesSequence = [referenced_series]
+    frame.FrameOfReferenceUID = series.volume.geometry.frame_of_reference_uid
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, generation: GenerationAlgorithm) -> Dataset:
+    roi, use = Dataset(), structure.provenance
+    roi.ROINumber = number
+    roi.ReferencedFrameOfReferenceUID = frame
+    roi.ROIName = structure.name
+    roi.ROIVolume = f"{np.count_nonzero(structure.mask_zyx) * voxel_ml:.3f}"
+    roi.ROIGenerationAlgorithm = generation.value
+    if use is not None:
+        roi.ROIDescription = f"{REVIEW} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
+        roi.ROIGenerationDescription = f"{use.package} {use.version} sha256:{use.sha256[:12]}"[:64]
+        roi.ROIDerivationAlgorithmIdentificationSequence = [_algorithm(structure)]
+    return roi
+
+
+def _algorithm(structure: Structure) -> Dataset:
+    """Algorithm Identification Macro, PS3.3 section 10.16."""
+    algorithm, use = Dataset(), structure.provenance
+    assert use is not None  # only what a package drew has an algorithm to identify
+    algorithm.AlgorithmFamilyCodeSequence = [_code(_ARTIFICIAL_INTELLIGENCE)]
+    algorithm.AlgorithmName = use.package[:64]
+    algorithm.AlgorithmVersion = use.version[:64]
+    algorithm.AlgorithmParameters = f"sha256={use.sha256}"
+    return algorithm
+
+
+def _observation(number: int, structure: Structure) -> Dataset:
+    observation, known = Dataset(), lookup(structure.name)
+    observation.ObservationNumber = number
+    observation.ReferencedROINumber = number
+    observation.ROIObservationLabel = structure.name
+    if known is not None and known.code is not None:
+        anatomical = known.interpreted_type is not InterpretedType.EXTERNAL
+        category = _ANATOMICAL_STRUCTURE if anatomical else _EXTERNAL_BODY_MODEL
+        observation.SegmentedPropertyCategoryCodeSequence = [_code(category)]
+        identification = _code(known.code)
+        if known.laterality is not None:
+            identification.SegmentedPropertyTypeModifierCodeSequence = [_code(known.laterality)]
+        observation.RTROIIdentificationCodeSequence = [identification]
+    observation.RTROIInterpretedType = structure.interpreted_type.value
+    observation.ROIInterpreter = ""
+    return observation
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme, code.meaning
+    return item
+
+
+def _uids(data_set: Dataset, contours: bytes, series: ImageSeries) -> tuple[str, str]:
+    """UIDs of the instance and of its series, from what decides the content (PS3.5 annex B.2: a UUID under 2.25)."""
+    content = hashlib.sha256(series.content_sha256.encode())
+    content.update(_encoded(data_set, data_set.SpecificCharacterSet))
+    content.update(contours)
+    instance, of_series = (hashlib.sha256(content.digest() + role).digest() for role in (b"instance", b"series"))
+    return _uuid_uid(instance), _uuid_uid(of_series)
+
+
+def _uuid_uid(digest: bytes) -> str:
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+
+def _stamp(data_set: Dataset, now: datetime) -> None:
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    data_set.InstanceCreationDate = data_set.SeriesDate = data_set.StructureSetDate = date
+    data_set.InstanceCreationTime = data_set.SeriesTime = data_set.StructureSetTime = time
+
+
+def _file_bytes(data_set: Dataset, contours: bytes) -> list[bytes]:
+    """The file in pieces. The contours' element goes where its tag belongs."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = RT_STRUCTURE_SET_STORAGE
+    meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = f"CONTOUR_{contour.__version__}"[:16]
+    encoded_meta = DicomBytesIO()
+    write_file_meta_info(encoded_meta, meta)
+    before, after = Dataset(), Dataset()
+    for element in data_set:
+        (before if element.tag < _ROI_CONTOUR_SEQUENCE else after).add(element)
+    character_set = data_set.SpecificCharacterSet
+    head, tail = _encoded(before, character_set), _encoded(after, character_set)
+    return [bytes(128), b"DICM", encoded_meta.getvalue(), head, contours, tail]
+
+
+def _encoded(data_set: Dataset, character_set: str) -> bytes:
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = True, True
+    write_dataset(buffer, data_set, python_encoding[character_set])
+    return bytes(buffer.getvalue())
+
+
+def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _release(part: Path, output: Path, differences: tuple[str, ...]) -> None:
+    if differences:
+        raise NotReleased(differences)
+    part.replace(output)
+    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
+        folder: Any = os.open(output.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
