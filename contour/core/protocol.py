@@ -19,7 +19,13 @@ class ProtocolStructure:
 
     `name` is a TG-263 name. `components` and `min_component_ml` say which connected components stay; `fill_holes`
     closes cavities (per slice for tubes that run along z is not attempted: holes are 3-D cavities). `volume_ml` is
-    the range outside which the structure is reported as implausible. `color_rgb` overrides the nomenclature's colour.
+    the range outside which the structure is reported as implausible, `mean_hu` the same for its mean value on CT, and
+    `min_confidence` the confidence below which a person is asked to look. `runs_on` says that the structure usually
+    continues beyond the image, so that reaching its first or last slice is no surprise. `color_rgb` overrides the
+    nomenclature's colour.
+
+    Raises:
+        ValueError: a range whose first value is above the second, or a confidence outside 0 to 1.
     """
 
     name: str
@@ -28,7 +34,17 @@ class ProtocolStructure:
     min_component_ml: float = 0.0
     fill_holes: bool = True
     volume_ml: tuple[float, float] | None = None
+    mean_hu: tuple[float, float] | None = None
+    min_confidence: float = 0.7
+    runs_on: bool = False
     color_rgb: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, limits in (("volume_ml", self.volume_ml), ("mean_hu", self.mean_hu)):
+            if limits is not None and limits[0] > limits[1]:
+                raise ValueError(f"{name} {limits} of {self.name}: the first value must not be above the second")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence {self.min_confidence} of {self.name}: from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a run did and found: `report.json` beside every RTSTRUCT."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -63,3 +64,8 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
     review: str = "Drawn automatically. For a clinician's review before any use."
+
+
+def report_to_json(report: RunReport) -> str:
+    """`report` as indented JSON in UTF-8 text; the keys are the fields' names."""
+    return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -203,7 +203,7 @@ def _paint_spine(canvas: Canvas, thorax: Thorax) -> None:
     for number in VERTEBRAE:
         _paint_arch(canvas, thorax, number)
     column = Solid(thorax.vertebral_column, low, high)
-    canvas.paint(column, 480.0)
+    canvas.paint(column, 480.0, label=0)
     canvas.paint(Solid(lambda p: thorax.vertebral_column(p, -2.0), low, high), 160.0)
 
     def disc(p: Points) -> FloatArray:
@@ -218,7 +218,7 @@ def _paint_spine(canvas: Canvas, thorax: Thorax) -> None:
 
     canvas.paint(Solid(endplate, low, high), 420.0)
     canvas.paint(Solid(disc, low, high), 85.0)
-    canvas.paint(Solid(thorax.canal, low, high), -25.0)
+    canvas.paint(Solid(thorax.canal, low, high), -25.0, label=0)
     canvas.paint(Solid(lambda p: thorax.canal(p) + 1.6, low, high), 18.0)
     canvas.paint(Solid(thorax.cord, low, high), 42.0, label=6)
 
@@ -234,7 +234,7 @@ def _paint_arch(canvas: Canvas, thorax: Thorax, number: int) -> None:
         height = np.abs(p.z + slope * (p.y - y) - (z - 1.0)) - 0.36 * pitch
         return np.asarray(np.maximum(ring, height), dtype=np.float32)
 
-    canvas.paint(Solid(lamina, (-20.0, y - 40.0, z - 30.0), (20.0, y + 30.0, z + 30.0)), 430.0)
+    canvas.paint(Solid(lamina, (-20.0, y - 40.0, z - 30.0), (20.0, y + 30.0, z + 30.0)), 430.0, label=0)
     thoracic = number <= 12
     reach, rise = (34.0, 6.0) if thoracic else (42.0, 0.0)
     drop = 20.0 if 3 <= number <= 10 else 8.0
@@ -246,7 +246,7 @@ def _paint_arch(canvas: Canvas, thorax: Thorax, number: int) -> None:
 
 
 def _paint_bone(canvas: Canvas, tube: Tube, cortex_mm: float) -> None:
-    canvas.paint_tube(tube, 640.0)
+    canvas.paint_tube(tube, 640.0, label=0)
     canvas.paint_tube(tube.grown(-cortex_mm), 210.0)
 
 
@@ -337,16 +337,15 @@ def _paint_abdomen(canvas: Canvas, thorax: Thorax, enhancement: float) -> None:
     """Liver, spleen, stomach, kidneys, crura and psoas under the diaphragm, bowel in front of them."""
 
     def clearance(p: Points) -> FloatArray:
-        return np.asarray(
-            np.maximum(thorax.cavity.distance(p) + 3.5, 2.5 + thorax.above_diaphragm(p) * 0.75), dtype=np.float32
-        )
+        wall = np.maximum(thorax.cavity.distance(p) + 3.5, 2.5 + thorax.above_diaphragm(p) * 0.75)
+        return np.asarray(np.maximum(wall, 8.0 - thorax.vertebral_column(p)), dtype=np.float32)
 
     def liver(p: Points) -> FloatArray:
         right = ellipsoid((-62.0, -92.0, -118.0), (92.0, 92.0, 86.0)).distance(p)
         left = ellipsoid((22.0, -136.0, -112.0), (76.0, 42.0, 30.0)).distance(p)
         hilum = ellipsoid((8.0, -78.0, -158.0), (52.0, 52.0, 50.0)).distance(p)
         blob = np.maximum(smooth_union(right, left, 18.0), -hilum)
-        kidney = ellipsoid((-72.0, -56.0, -196.0), (44.0, 38.0, 64.0)).distance(p)
+        kidney = ellipsoid((-70.0, -34.0, -200.0), (52.0, 62.0, 74.0)).distance(p)
         return np.asarray(np.maximum(np.maximum(blob, -kidney), clearance(p)), dtype=np.float32)
 
     def spleen(p: Points) -> FloatArray:

@@ -1,0 +1,74 @@
+"""What this installation offers by name: the protocols and model packages that ship, and those of a site's own."""
+
+from pathlib import Path
+
+from contour.config import load_config, shipped_folder
+from contour.core.errors import ConfigError, PackageError
+from contour.core.nomenclature import validate_names
+from contour.core.protocol import Protocol
+from contour.inference.package import ModelPackage, available_packages, load_package
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+def protocol_files(folders: tuple[Path, ...] = ()) -> tuple[Path, ...]:
+    """The protocol files in `folders` and in what ships, by name; a folder named first counts first."""
+    found: dict[str, Path] = {}
+    for folder in (*folders, shipped_folder("configs") / "protocols"):
+        for path in sorted(p for p in folder.glob("*") if p.suffix in YAML_SUFFIXES):
+            found.setdefault(path.stem, path)
+    return tuple(found[name] for name in sorted(found))
+
+
+def load_protocol(name_or_path: str, folders: tuple[Path, ...] = ()) -> Protocol:
+    """The protocol called `name_or_path`, or the one in the YAML file of that path.
+
+    Raises:
+        ConfigError: there is none, the file has a mistake, or the structures' names cannot stand in an RTSTRUCT.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in YAML_SUFFIXES:
+        files = {file.stem: file for file in protocol_files(folders)}
+        if name_or_path not in files:
+            raise ConfigError(f"protocol {name_or_path}", "is not known", f"a YAML file, or one of {', '.join(files)}")
+        path = files[name_or_path]
+    protocol = load_config(path, Protocol)
+    problems = validate_names(structure.name for structure in protocol.structures)
+    if not protocol.structures:
+        raise ConfigError(f"{path}: structures", "is empty", "at least one structure")
+    if problems:
+        raise ConfigError(f"{path}: structures", problems[0], "TG-263 names, each once")
+    return protocol
+
+
+def packages_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> tuple[ModelPackage, ...]:
+    """The packages that `protocol` names, in its order, from `folders` or from what ships.
+
+    Only these packages are read, so that a damaged one beside them stops nothing.
+
+    Raises:
+        PackageError: one is missing or not whole.
+    """
+    return tuple(find_package(name, folders) for name in protocol.packages)
+
+
+def find_package(name: str, folders: tuple[Path, ...] = ()) -> ModelPackage:
+    """The package called `name`, from the first of `folders` that has it, or from what ships.
+
+    Raises:
+        PackageError: it is missing or not whole.
+    """
+    places = (*folders, shipped_folder("models"))
+    for folder in places:
+        if (folder / name).is_dir():
+            return load_package(folder / name)
+    raise PackageError(f"package {name}", "is not installed", f"a folder {name} in {', '.join(map(str, places))}")
+
+
+def all_packages(folders: tuple[Path, ...] = ()) -> tuple[ModelPackage, ...]:
+    """Every package of `folders` and of what ships, by name.
+
+    Raises:
+        PackageError: one is not whole.
+    """
+    return available_packages((*folders, shipped_folder("models")))

@@ -1,0 +1,118 @@
+"""What was drawn, structure by structure: cut, empty, of an odd size, in pieces, on the wrong side, unsure."""
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from contour.core.protocol import Protocol, ProtocolStructure
+from contour.core.report import Finding, Severity
+from contour.core.structures import Structure, StructureSet
+from contour.core.volume import Modality, Volume
+
+MIN_PIECE_PART = 0.005  # crumbs below half a percent of the volume are not called a piece
+SAME_SIDE_MM = 5.0
+
+
+def check_structures(structures: StructureSet, volume: Volume, protocol: Protocol) -> tuple[Finding, ...]:
+    """Findings on each structure, in the order of the structure set; `slices` are z indices of the image."""
+    rules = {rule.name: rule for rule in protocol.structures}
+    findings: list[Finding] = []
+    for structure in structures.structures:
+        rule = rules.get(structure.name, ProtocolStructure(structure.name))
+        if structure.empty:
+            findings.append(_not_found(structure, rule))
+            continue
+        cut = _cut(structure, structures, rule)
+        findings += cut
+        findings += _volume(structures.volume_ml(structure), rule, is_cut=bool(cut))
+        findings += _pieces(structure)
+        findings += _mean_hu(structure, volume, rule)
+        findings += _confidence(structure, rule)
+    return tuple(findings) + _sides(structures)
+
+
+def _not_found(structure: Structure, rule: ProtocolStructure) -> Finding:
+    severity = Severity.CHECK if rule.required else Severity.INFO
+    return Finding("not-found", severity, f"{structure.name} was looked for and not found.", structure.name)
+
+
+def _cut(structure: Structure, structures: StructureSet, rule: ProtocolStructure) -> list[Finding]:
+    """A structure that reaches the image's border goes on beyond it: what was drawn is a part."""
+    findings = []
+    box, shape = structure.box, structures.geometry.shape_zyx
+    ends = [z for z, reached in ((0, box.start_zyx[0] == 0), (shape[0] - 1, box.stop_zyx[0] == shape[0])) if reached]
+    if ends:
+        severity = Severity.INFO if rule.runs_on else Severity.CHECK
+        which = " and ".join("first" if z == 0 else "last" for z in ends)
+        message = f"{structure.name} reaches the {which} slice: it goes on beyond the image, its volume is a part."
+        findings.append(Finding("cut-by-scan", severity, message, structure.name, tuple(ends)))
+    sideways = [a for a in (1, 2) if box.start_zyx[a] == 0 or box.stop_zyx[a] == shape[a]]
+    if sideways:
+        message = f"{structure.name} reaches the edge of the image: it goes on outside the field of view."
+        slices = (box.start_zyx[0], box.stop_zyx[0] - 1)
+        findings.append(Finding("cut-by-field", Severity.CHECK, message, structure.name, slices))
+    return findings
+
+
+def _volume(volume_ml: float, rule: ProtocolStructure, *, is_cut: bool) -> list[Finding]:
+    if rule.volume_ml is None:
+        return []
+    low, high = rule.volume_ml
+    # A part of an organ may be small without being wrong.
+    if volume_ml > high or (volume_ml < low and not is_cut):
+        message = f"{rule.name} has {volume_ml:.1f} ml; plausible are {low:g} to {high:g} ml."
+        return [Finding("volume-implausible", Severity.CHECK, message, rule.name)]
+    return []
+
+
+def _pieces(structure: Structure) -> list[Finding]:
+    parts, count = cc3d.connected_components(structure.mask_zyx, connectivity=26, return_N=True)
+    if count < 2:
+        return []
+    sizes = np.bincount(parts.ravel(order="K"))[1:]
+    pieces = int(np.count_nonzero(sizes >= MIN_PIECE_PART * sizes.sum()))
+    if pieces < 2:
+        return []
+    message = f"{structure.name} lies in {pieces} pieces."
+    return [Finding("several-pieces", Severity.CHECK, message, structure.name)]
+
+
+def _mean_hu(structure: Structure, volume: Volume, rule: ProtocolStructure) -> list[Finding]:
+    if rule.mean_hu is None or volume.modality is not Modality.CT:
+        return []
+    low, high = rule.mean_hu
+    mean = float(volume.voxels_zyx[structure.box.slices][structure.mask_zyx].mean(dtype=np.float64))
+    if low <= mean <= high:
+        return []
+    message = f"{structure.name} has {mean:.0f} HU on average; plausible are {low:g} to {high:g} HU."
+    return [Finding("hu-implausible", Severity.CHECK, message, structure.name)]
+
+
+def _confidence(structure: Structure, rule: ProtocolStructure) -> list[Finding]:
+    if structure.confidence is None or structure.confidence >= rule.min_confidence:
+        return []
+    message = f"{structure.name} was drawn with confidence {structure.confidence:.2f}, below {rule.min_confidence:g}."
+    return [Finding("low-confidence", Severity.CHECK, message, structure.name)]
+
+
+def _sides(structures: StructureSet) -> tuple[Finding, ...]:
+    """Left must lie to the patient's left of right: a pair that does not is swapped, or one of it misplaced."""
+    found = {s.name: s for s in structures.structures if not s.empty}
+    findings = []
+    for name, left in found.items():
+        right = found.get(f"{name[:-2]}_R") if name.endswith("_L") else None
+        if right is None:
+            continue
+        apart = _centroid_lps_mm(left, structures)[0] - _centroid_lps_mm(right, structures)[0]
+        if apart < SAME_SIDE_MM:
+            message = f"{left.name} does not lie to the patient's left of {right.name} (x differs by {apart:.0f} mm)."
+            findings.append(Finding("wrong-side", Severity.STOP, message, left.name))
+            findings.append(Finding("wrong-side", Severity.STOP, message, right.name))
+    return tuple(findings)
+
+
+def _centroid_lps_mm(structure: Structure, structures: StructureSet) -> NDArray[np.float64]:
+    sums = [structure.mask_zyx.sum(axis=tuple(i for i in range(3) if i != axis)) for axis in range(3)]
+    inside = [float((np.arange(s.size) * s).sum() / s.sum()) for s in sums]
+    index = np.asarray(inside) + np.asarray(structure.offset_zyx)
+    return structures.geometry.index_to_lps_mm(index)
