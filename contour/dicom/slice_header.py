@@ -103,6 +103,7 @@ class SliceHeader:
     name: str
     file_bytes: int
     syntax: Syntax
+    data_set_start: int
     pixels: PixelLocation
     sop_class_uid: str
     sop_instance_uid: str
@@ -152,6 +153,7 @@ def parse_slice(elements: FileElements) -> SliceHeader:
         name=elements.name,
         file_bytes=elements.file_bytes,
         syntax=elements.syntax,
+        data_set_start=elements.data_set_start,
         pixels=_pixels(elements, values),
         sop_class_uid=sop_class,
         sop_instance_uid=values.uid(Tag.SOP_INSTANCE_UID),
