@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.core.structures import Mask, cropped_to_content
+from contour.core.structures import Mask
 
 MIXED = 255  # the code of a cell whose corners differ; channels are below it
 
@@ -58,16 +58,13 @@ class Rule(Protocol):
     def decides(self, channel: int) -> bool:
         """Whether the rule's codes say where `channel` is."""
 
-    def of_plane(self, logits_cyx: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Codes (y, x) of all channels' logits (channels, y, x)."""
-
-    def of_points(self, logits_nc: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Codes (n,) of the logits (n, channels) of the channels that have a say."""
+    def codes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Codes (...) of logits (channels that have a say, ...)."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The channel with the greatest logit: softmax networks."""
+    """The channel with the greatest logit, the first of equal ones: softmax networks."""
 
     @property
     def channels(self) -> slice:
@@ -76,20 +73,15 @@ class Winner:
 
     def decides(self, channel: int) -> bool:
         """Every channel."""
-        return True
+        return channel > 0
 
-    def of_plane(self, logits_cyx: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The first of the greatest, as argmax has it, in passes over whole planes (argmax strides over channels)."""
-        best = logits_cyx[0].copy()
+    def codes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Argmax in passes over whole channels: numpy's own strides over them and takes several times as long."""
+        best = logits[0].copy()
         codes: NDArray[np.uint8] = np.zeros(best.shape, dtype=np.uint8)
-        for channel in range(1, len(logits_cyx)):
-            np.copyto(codes, channel, where=logits_cyx[channel] > best)
-            np.maximum(best, logits_cyx[channel], out=best)
-        return codes
-
-    def of_points(self, logits_nc: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The first of the greatest."""
-        codes: NDArray[np.uint8] = logits_nc.argmax(axis=1).astype(np.uint8)
+        for channel in range(1, len(logits)):
+            np.copyto(codes, channel, where=logits[channel] > best)
+            np.maximum(best, logits[channel], out=best)
         return codes
 
 
@@ -109,29 +101,35 @@ class AtLeast:
         """This channel only."""
         return channel == self.channel
 
-    def of_plane(self, logits_cyx: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def codes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The channel number, or 0."""
-        return np.where(logits_cyx[self.channel] >= self.logit, self.channel, 0).astype(np.uint8)
-
-    def of_points(self, logits_nc: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The channel number, or 0."""
-        return np.where(logits_nc[:, 0] >= self.logit, self.channel, 0).astype(np.uint8)
+        return np.where(logits[0] >= self.logit, self.channel, 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class _NetworkPlane:
-    """A final plane of the network's grid: logits channel-last, so that a voxel's lie together, and codes by rule."""
+    """A final plane of the network's grid: its logits, and what its voxels are by each rule."""
 
-    logits_yxc: NDArray[np.float32]
+    logits_cyx: NDArray[np.float32]
     codes_yx: tuple[NDArray[np.uint8], ...]
 
 
 @dataclass
 class _Pieces:
-    """A channel's masks by image plane, each cropped to the region that was looked at."""
+    """A channel's masks by image plane, each cropped to what it holds."""
 
     starts_zyx: list[tuple[int, int, int]] = field(default_factory=list)
     masks_yx: list[Mask] = field(default_factory=list)
+
+    def add(self, mask_yx: Mask, start_zyx: tuple[int, int, int]) -> None:
+        rows = np.flatnonzero(mask_yx.any(axis=1))
+        if rows.size == 0:
+            return
+        mask = mask_yx[rows[0] : rows[-1] + 1]
+        columns = np.flatnonzero(mask.any(axis=0))
+        z, y, x = start_zyx
+        self.starts_zyx.append((z, y + int(rows[0]), x + int(columns[0])))
+        self.masks_yx.append(mask[:, columns[0] : columns[-1] + 1].copy())
 
     def joined(self) -> tuple[Mask, tuple[int, int, int]]:
         if not self.masks_yx:
@@ -142,7 +140,7 @@ class _Pieces:
         whole = np.zeros(stops.max(axis=0) - first, dtype=bool)
         for (z, y, x), mask in zip(starts - first, self.masks_yx, strict=True):
             whole[z, y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-        return cropped_to_content(whole, (int(first[0]), int(first[1]), int(first[2])))
+        return whole, (int(first[0]), int(first[1]), int(first[2]))
 
 
 class Painter:
@@ -162,10 +160,8 @@ class Painter:
 
     def feed(self, logits_cyx: NDArray[np.float32]) -> None:
         """The next plane of logits (channels, y, x) of the network's grid; the array may be reused afterwards."""
-        plane = _NetworkPlane(
-            np.ascontiguousarray(np.moveaxis(logits_cyx, 0, -1)),
-            tuple(rule.of_plane(logits_cyx) for rule in self._rules),
-        )
+        logits = logits_cyx.copy()
+        plane = _NetworkPlane(logits, tuple(rule.codes(logits[rule.channels]) for rule in self._rules))
         self._paint_between(self._previous or plane, plane, np.flatnonzero(self._z.upper == self._next_z))
         self._previous = plane
         self._next_z += 1
@@ -175,6 +171,7 @@ class Painter:
         return self._pieces[channel].joined()
 
     def _paint_between(self, below: _NetworkPlane, above: _NetworkPlane, planes: NDArray[np.intp]) -> None:
+        """Paint the image planes (entries of the z sampling) that lie between two neighbouring network planes."""
         if planes.size == 0:
             return
         for rule, codes_below, codes_above in zip(self._rules, below.codes_yx, above.codes_yx, strict=True):
@@ -185,54 +182,50 @@ class Painter:
             ys = self._y.between(int(rows[0]), int(rows[-1]))
             xs = self._x.between(int(columns[0]), int(columns[-1]))
             codes = cells[self._y.lower[ys]][:, self._x.lower[xs]]
-            at_y, at_x = np.nonzero(codes == MIXED)
-            corners = _Corners.of(self._y, self._x, at_y + ys.start, at_x + xs.start, cells.shape[1])
-            logits_below = corners.interpolated(below.logits_yxc[:, :, rule.channels])
-            logits_above = corners.interpolated(above.logits_yxc[:, :, rule.channels])
+            mixed = np.nonzero(codes == MIXED)
+            points = _Points.of(self._y, self._x, mixed[0] + ys.start, mixed[1] + xs.start, cells.shape[1])
+            logits_below = points.interpolated(below.logits_cyx[rule.channels])
+            logits_above = points.interpolated(above.logits_cyx[rule.channels])
             for i in planes:
                 weight = self._z.weight[i]
-                codes[at_y, at_x] = rule.of_points(logits_below * (1 - weight) + logits_above * weight)
+                codes[mixed] = rule.codes(logits_below * (1 - weight) + logits_above * weight)
                 self._keep(codes, (self._z.first + int(i), self._y.first + ys.start, self._x.first + xs.start), rule)
 
     def _keep(self, codes_yx: NDArray[np.uint8], start_zyx: tuple[int, int, int], rule: Rule) -> None:
         for channel, pieces in self._pieces.items():
-            mask = codes_yx == channel
-            if rule.decides(channel) and mask.any():
-                pieces.starts_zyx.append(start_zyx)
-                pieces.masks_yx.append(mask)
+            if rule.decides(channel):
+                pieces.add(codes_yx == channel, start_zyx)
 
 
 @dataclass(frozen=True)
-class _Corners:
-    """Points between the voxels of a network plane: the flat index of the first of the four around each, and more."""
+class _Points:
+    """Points between the voxels of a network plane: flat indices of the four voxels around each, and their weights."""
 
-    first: NDArray[np.intp]
-    step_y: NDArray[np.intp]
-    step_x: NDArray[np.intp]
-    weight_y: NDArray[np.float32]
-    weight_x: NDArray[np.float32]
+    corners: tuple[NDArray[np.intp], ...]
+    weights: tuple[NDArray[np.float32], ...]
 
     @classmethod
     def of(
         cls, y: AxisSampling, x: AxisSampling, at_y: NDArray[np.intp], at_x: NDArray[np.intp], width: int
-    ) -> "_Corners":
+    ) -> "_Points":
         """The points at entries `at_y` and `at_x` of the two samplings, on planes of `width` columns."""
+        lower_y, upper_y = y.lower[at_y] * width, y.upper[at_y] * width
+        lower_x, upper_x = x.lower[at_x], x.upper[at_x]
+        wy, wx = y.weight[at_y], x.weight[at_x]
         return cls(
-            first=y.lower[at_y] * width + x.lower[at_x],
-            step_y=(y.upper - y.lower)[at_y] * width,
-            step_x=(x.upper - x.lower)[at_x],
-            weight_y=y.weight[at_y][:, None],
-            weight_x=x.weight[at_x][:, None],
+            (lower_y + lower_x, lower_y + upper_x, upper_y + lower_x, upper_y + upper_x),
+            ((1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx),
         )
 
-    def interpolated(self, logits_yxc: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, channels): bilinear within the plane."""
-        flat = logits_yxc.reshape(-1, logits_yxc.shape[-1])
-        values = flat[self.first] * ((1 - self.weight_y) * (1 - self.weight_x))
-        values += flat[self.first + self.step_x] * ((1 - self.weight_y) * self.weight_x)
-        values += flat[self.first + self.step_y] * (self.weight_y * (1 - self.weight_x))
-        values += flat[self.first + self.step_y + self.step_x] * (self.weight_y * self.weight_x)
-        return values
+    def interpolated(self, logits_cyx: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(channels, n): bilinear within the plane."""
+        flat = logits_cyx.reshape(len(logits_cyx), -1)
+        total = np.zeros((len(flat), self.corners[0].size), dtype=np.float32)
+        for corner, weight in zip(self.corners, self.weights, strict=True):
+            part = np.take(flat, corner, axis=1, mode="clip")  # indices are inside; "clip" spares the check
+            part *= weight
+            total += part
+        return total
 
 
 def _cells(below_yx: NDArray[np.uint8], above_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:
