@@ -38,7 +38,8 @@ class SeriesOptions:
 
     `seed` decides the series' and instances' UIDs: the same seed and study give the same UIDs. Voxels are stored with
     16 bits as (value - intercept) / slope, rounded; `signed` is the pixel representation. `padding_value` is stated
-    as stored, not applied. `image_type` None is derived, secondary. `patient_position` may stay empty: it decides nothing.
+    as stored, not applied. `image_type` None is derived, secondary. `patient_position` may stay empty: it decides
+    nothing. `body_part` is a defined term of PS3.16 annex L, such as CHEST, for an unpaired part.
     """
 
     seed: str
@@ -50,6 +51,7 @@ class SeriesOptions:
     intercept: float = 0.0
     padding_value: int | None = None
     patient_position: str = ""
+    body_part: str = ""
     image_type: tuple[str, ...] | None = None
     specific_character_set: str = "ISO_IR 192"
 
@@ -132,7 +134,10 @@ def _shared(volume: Volume, identity: PatientStudy, options: SeriesOptions) -> D
     ds.SeriesNumber = options.series_number
     ds.SeriesDescription = options.series_description
     ds.PatientPosition = options.patient_position
-    ds.Laterality = ""
+    if options.body_part:
+        ds.BodyPartExamined = options.body_part
+    else:
+        ds.Laterality = ""  # required for a paired part, and empty where that is unknown: PS3.3 C.7.3.1
     ds.Manufacturer = ""
     ds.FrameOfReferenceUID = volume.geometry.frame_of_reference_uid
     ds.PositionReferenceIndicator = ""
