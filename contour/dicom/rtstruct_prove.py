@@ -116,6 +116,8 @@ def _slice_file_differences(series: ImageSeries) -> Iterator[str]:
 def _mask_differences(
     structure: Structure, mask_zyx: Mask, offset_zyx: tuple[int, int, int], geometry: Geometry, reach_mm: float
 ) -> Iterator[str]:
+    if structure.offset_zyx == offset_zyx and np.array_equal(structure.mask_zyx, mask_zyx):
+        return
     drawn, start = cropped_to_content(structure.mask_zyx, structure.offset_zyx)
     if start == offset_zyx and drawn.shape == mask_zyx.shape and np.array_equal(drawn, mask_zyx):
         return

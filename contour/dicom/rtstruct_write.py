@@ -35,7 +35,7 @@ from contour.dicom.series import ImageSeries
 from contour.imaging.contours import EXACT, TraceOptions, trace
 
 UNICODE = "ISO_IR 192"
-REVIEW = "Drawn automatically. For a clinician's review before any use."
+REVIEW = "For a clinician's review before any use."
 # Identifies this implementation in File Meta Information (PS3.7 D.3.3.2): a UUID of our own under 2.25.
 IMPLEMENTATION_CLASS_UID = "2.25.286040261427830870405479729174766624375"
 
@@ -108,14 +108,16 @@ def write_rtstruct(
         for number, structure in enumerate(drawn, start=1)
     ]
     references = SliceReferences.to(series.sop_class_uid, series.sop_instance_uids)
-    contours = encode_contour_sequence(rois, series.volume.geometry, references)
     data_set = _data_set(drawn, series, label, options)
-    sop_instance_uid, series_instance_uid = _uids(data_set, contours, series)
-    data_set.SOPInstanceUID, data_set.SeriesInstanceUID = sop_instance_uid, series_instance_uid
-    _stamp(data_set, options.now or datetime.now().astimezone())
+    elements = _encoded_elements(data_set, data_set.SpecificCharacterSet)
+    elements[_ROI_CONTOUR_SEQUENCE] = encode_contour_sequence(rois, series.volume.geometry, references)
+    content = _content_digest(elements, series)
+    sop_instance_uid, series_instance_uid = _uid(content, b"instance"), _uid(content, b"series")
+    instance = _instance(sop_instance_uid, series_instance_uid, options.now or datetime.now().astimezone())
+    elements |= _encoded_elements(instance, data_set.SpecificCharacterSet)
     part = output.with_name(output.name + ".part")
     try:
-        _write_durably(part, _file_bytes(data_set, contours))
+        _write_durably(part, _file_pieces(sop_instance_uid, elements))
         _release(part, output, prove_rtstruct(part, drawn, series, options.trace))
     finally:
         part.unlink(missing_ok=True)
@@ -168,7 +170,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     _copy(data_set, "AccessionNumber", identity.accession_number)
     _copy(data_set, "ReferringPhysicianName", identity.referring_physician_name)
     data_set.SeriesNumber = options.series_number
-    data_set.SeriesDescription = options.series_description or f"{label} (automatic, for review)"
+    data_set.SeriesDescription = options.series_description or f"{label} (for review)"
     data_set.OperatorsName = options.operators_name
     data_set.Manufacturer = "contour"
     data_set.ManufacturerModelName = "contour auto-contouring"
@@ -177,7 +179,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     data_set.PositionReferenceIndicator = series.position_reference_indicator
     data_set.StructureSetLabel = label
     data_set.StructureSetName = f"{label} (for review)"
-    data_set.StructureSetDescription = _description(drawn)
+    data_set.StructureSetDescription = _description(drawn, options.generation)
     data_set.InstanceNumber = 1
     data_set.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     ml = series.volume.geometry.voxel_ml
@@ -216,11 +218,12 @@ def _packages(drawn: Iterable[Structure]) -> list[str]:
     return sorted(f"{use.package} {use.version}"[:64] for use in uses)
 
 
-def _description(drawn: Iterable[Structure]) -> str:
+def _description(drawn: Iterable[Structure], generation: GenerationAlgorithm) -> str:
     """Structure Set Description, ST: 1024 characters at most."""
+    origin = "Drawn automatically. " if generation is GenerationAlgorithm.AUTOMATIC else ""
     uses = {structure.provenance for structure in drawn if structure.provenance is not None}
     lines = sorted(f"{use.package} {use.version}, sha256 {use.sha256}" for use in uses)
-    return "\r\n".join([REVIEW, f"contour {contour.__version__}", *lines])[:1024]
+    return "\r\n".join([origin + REVIEW, f"contour {contour.__version__}", *lines])[:1024]
 
 
 def _referenced_frame(series: ImageSeries) -> Dataset:
@@ -248,7 +251,7 @@ def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, generat
     roi.ROIVolume = f"{np.count_nonzero(structure.mask_zyx) * voxel_ml:.3f}"
     roi.ROIGenerationAlgorithm = generation.value
     if use is not None:
-        roi.ROIDescription = f"{REVIEW} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
+        roi.ROIDescription = f"Drawn automatically. {REVIEW} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
         roi.ROIGenerationDescription = f"{use.package} {use.version} sha256:{use.sha256[:12]}"[:64]
         roi.ROIDerivationAlgorithmIdentificationSequence = [_algorithm(structure)]
     return roi
@@ -289,48 +292,52 @@ def _code(code: Code) -> Dataset:
     return item
 
 
-def _uids(data_set: Dataset, contours: bytes, series: ImageSeries) -> tuple[str, str]:
-    """UIDs of the instance and of its series, from what decides the content (PS3.5 annex B.2: a UUID under 2.25)."""
-    content = hashlib.sha256(series.content_sha256.encode())
-    content.update(_encoded(data_set, data_set.SpecificCharacterSet))
-    content.update(contours)
-    instance, of_series = (hashlib.sha256(content.digest() + role).digest() for role in (b"instance", b"series"))
-    return _uuid_uid(instance), _uuid_uid(of_series)
+def _encoded_elements(data_set: Dataset, character_set: str) -> dict[int, bytes]:
+    """Each top-level element's bytes by its tag, in Implicit VR Little Endian."""
+    encoded = {}
+    for element in data_set:
+        alone = Dataset()
+        alone.add(element)
+        buffer = DicomBytesIO()
+        buffer.is_implicit_VR, buffer.is_little_endian = True, True
+        write_dataset(buffer, alone, python_encoding[character_set])
+        encoded[int(element.tag)] = bytes(buffer.getvalue())
+    return encoded
 
 
-def _uuid_uid(digest: bytes) -> str:
-    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+def _content_digest(elements: dict[int, bytes], series: ImageSeries) -> bytes:
+    digest = hashlib.sha256(series.content_sha256.encode())
+    for tag in sorted(elements):
+        digest.update(elements[tag])
+    return digest.digest()
 
 
-def _stamp(data_set: Dataset, now: datetime) -> None:
+def _uid(content: bytes, role: bytes) -> str:
+    """A UID that follows from the content: a UUID under 2.25 (PS3.5 annex B.2)."""
+    return f"2.25.{uuid.UUID(bytes=hashlib.sha256(content + role).digest()[:16], version=5).int}"
+
+
+def _instance(sop_instance_uid: str, series_instance_uid: str, now: datetime) -> Dataset:
+    """What tells this file from another run's: its UIDs, and the only bytes that change from run to run."""
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    data_set = Dataset()
+    data_set.SOPInstanceUID, data_set.SeriesInstanceUID = sop_instance_uid, series_instance_uid
     data_set.InstanceCreationDate = data_set.SeriesDate = data_set.StructureSetDate = date
     data_set.InstanceCreationTime = data_set.SeriesTime = data_set.StructureSetTime = time
+    return data_set
 
 
-def _file_bytes(data_set: Dataset, contours: bytes) -> list[bytes]:
-    """The file in pieces. The contours' element goes where its tag belongs."""
+def _file_pieces(sop_instance_uid: str, elements: dict[int, bytes]) -> list[bytes]:
+    """The file, with every element where its tag belongs."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RT_STRUCTURE_SET_STORAGE
-    meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+    meta.MediaStorageSOPInstanceUID = sop_instance_uid
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = f"CONTOUR_{contour.__version__}"[:16]
     encoded_meta = DicomBytesIO()
     write_file_meta_info(encoded_meta, meta)
-    before, after = Dataset(), Dataset()
-    for element in data_set:
-        (before if element.tag < _ROI_CONTOUR_SEQUENCE else after).add(element)
-    character_set = data_set.SpecificCharacterSet
-    head, tail = _encoded(before, character_set), _encoded(after, character_set)
-    return [bytes(128), b"DICM", encoded_meta.getvalue(), head, contours, tail]
-
-
-def _encoded(data_set: Dataset, character_set: str) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR, buffer.is_little_endian = True, True
-    write_dataset(buffer, data_set, python_encoding[character_set])
-    return bytes(buffer.getvalue())
+    return [bytes(128), b"DICM", encoded_meta.getvalue(), *(elements[tag] for tag in sorted(elements))]
 
 
 def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
