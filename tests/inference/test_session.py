@@ -1,0 +1,120 @@
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from tiny_networks import linear_network, make_package
+
+from contour.core.errors import PackageError
+from contour.inference.package import Label, write_manifest
+from contour.inference.package import load_package as load
+from contour.inference.session import Engine, SessionOptions, open_network, verify_package
+
+LABELS = (Label(1, "A"), Label(2, "B"))
+
+
+def altered(network: onnx.ModelProto, port: str, shape: list[int | str]) -> onnx.ModelProto:
+    """`network` with another declared shape of its input or output."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(network)
+    values = changed.graph.input if port == "image" else changed.graph.output
+    values[0].CopyFrom(helper.make_tensor_value_info(port, TensorProto.FLOAT, shape))
+    return changed
+
+
+def test_a_network_runs_on_any_patch(tmp_path: Path) -> None:
+    network = open_network(make_package(tmp_path, linear_network([0, 1, 2], [0.5, 0, 0]), LABELS))
+    patches = np.random.default_rng(1).normal(size=(2, 4, 5, 6)).astype(np.float32)
+    logits = network.run(patches)
+    assert logits.shape == (2, 3, 4, 5, 6)
+    np.testing.assert_allclose(logits[:, 0], 0.5)
+    np.testing.assert_allclose(logits[:, 2], 2 * patches, rtol=1e-6)
+
+
+def test_altered_bytes_never_reach_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    content = bytearray(package.onnx_path.read_bytes())
+    content[-1] ^= 1
+    package.onnx_path.write_bytes(bytes(content))
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", never)
+    with pytest.raises(PackageError, match="sha256 [0-9a-f]{64}; allowed: sha256 [0-9a-f]{64}"):
+        open_network(package)
+
+
+def test_the_verified_bytes_are_what_runs(tmp_path: Path) -> None:
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    network = open_network(package)
+    package.onnx_path.unlink()
+    assert network.run(np.ones((1, 2, 2, 2), dtype=np.float32))[0, 2, 0, 0, 0] == 2
+
+
+def test_what_is_not_onnx_is_refused(tmp_path: Path) -> None:
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    package.onnx_path.write_bytes(b"not a network")
+    write_manifest(replace(package.manifest, onnx_sha256=hashlib.sha256(b"not a network").hexdigest()), tmp_path)
+    with pytest.raises(PackageError, match="cannot be opened"):
+        open_network(load(tmp_path))
+
+
+def test_weights_outside_the_checksummed_file_are_refused(tmp_path: Path) -> None:
+    network = linear_network(np.arange(600.0), np.zeros(600))
+    onnx.save(network, tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(PackageError, match="cannot be opened"):
+        open_network(make_package(tmp_path, onnx.load(tmp_path / "model.onnx", load_external_data=False), LABELS))
+
+
+@pytest.mark.parametrize(
+    ("port", "shape", "message"),
+    [
+        ("image", ["n", 1, 16, 24, 25], "16, 24, 24"),
+        ("image", ["n", 2, "z", "y", "x"], "1, 16, 24, 24"),
+        ("image", ["n", 1, "z", "y"], "image is"),
+        ("logits", ["n", 2, "z", "y", "x"], "2 channels; allowed: more than 2"),
+    ],
+)
+def test_a_network_that_does_not_fit_its_manifest_is_refused(
+    tmp_path: Path, port: str, shape: list[int | str], message: str
+) -> None:
+    channels = 2 if port == "logits" else 3
+    network = altered(linear_network(np.arange(channels), np.zeros(channels)), port, shape)
+    if shape[1] == 2 and port == "image":
+        network.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((3, 2, 1, 1, 1), np.float32), "weights"))
+    if len(shape) == 4:
+        network.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "weights"))
+        del network.graph.node[0].attribute[:]
+        network = altered(network, "logits", ["n", 3, "z", "y"])
+    with pytest.raises(PackageError, match=message):
+        open_network(make_package(tmp_path, network, LABELS))
+
+
+def test_fixed_dimensions_that_fit_and_open_channels_are_accepted(tmp_path: Path) -> None:
+    network = altered(linear_network([0, 1, 2], [0, 0, 0]), "image", [1, 1, 16, 24, 24])
+    opened = open_network(make_package(tmp_path, altered(network, "logits", ["n", "c", "z", "y", "x"]), LABELS))
+    assert opened.channels == 3
+
+
+def test_verify_runs_a_patch(tmp_path: Path) -> None:
+    verify_package(make_package(tmp_path / "good", linear_network([0, 1, 2], [0, 0, 0]), LABELS))
+    with pytest.raises(PackageError, match="nan or infinity"):
+        verify_package(make_package(tmp_path / "bad", linear_network([0, 1, np.inf], [0, 0, 0]), LABELS))
+
+
+def test_an_engine_that_is_not_here_is_refused_and_auto_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    with pytest.raises(PackageError, match="engine cuda does not start here; allowed: one of CPUExecutionProvider"):
+        open_network(package, SessionOptions(engine=Engine.CUDA))
+    assert open_network(package, SessionOptions(threads=1)).engine is Engine.CPU
+
+
+def test_at_least_one_thread() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        SessionOptions(threads=0)
