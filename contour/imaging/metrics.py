@@ -35,6 +35,9 @@ class Agreement:
     slice: what a person would have to draw (Vaassen et al., Phys Imaging Radiat Oncol 2020, who count pixels where this
     measures the length of the contour); `reference_path_length_mm` is the length of all of them.
 
+    Surface elements sit at voxel corners, so distances between surfaces that lie apart come out short by about half a
+    voxel, and differences below a voxel are not resolved.
+
     If one structure is empty, both Dice values are 0 and distances infinite; if both are, all of these are NaN.
     """
 
