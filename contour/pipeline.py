@@ -1,1 +1,290 @@
-"""One image from folder to RTSTRUCT."""
+"""One image from folder to RTSTRUCT: read, draw, look over, write, prove, release.
+
+The command line, a queue, a DICOM node and the notebooks all call `contour_series`, or `draw_structures` alone.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from contour import __version__
+from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
+from contour.core.nomenclature import lookup
+from contour.core.protocol import Protocol, ProtocolStructure
+from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
+from contour.core.staging import staged
+from contour.core.structures import InterpretedType, Mask, Provenance, Structure, StructureSet, cropped_to_content
+from contour.core.volume import Volume
+from contour.dicom.read_series import read_series
+from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
+from contour.dicom.series import ImageSeries, ReadLimits
+from contour.imaging.body import body_mask
+from contour.imaging.postprocess import finish
+from contour.imaging.preview import PreviewOptions, write_preview
+from contour.inference.predict import predict
+from contour.inference.session import Network
+from contour.qa.image import check_image
+from contour.qa.structures import check_structures
+
+RTSTRUCT_FILE = "rtstruct.dcm"
+REPORT_FILE = "report.json"
+PREVIEW_FILE = "preview.png"
+BODY_NAMES = ("Body", "External")  # drawn from the image's values where no package draws them
+UNNAMED_COLOR_RGB = (255, 255, 255)
+
+Progress = Callable[[str, float], None]  # a stage's name, and the part of it that is done, 0 to 1
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set."""
+
+    series_instance_uid: str | None = None
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What was drawn on an image, and what a person should know about it."""
+
+    structures: StructureSet
+    findings: tuple[Finding, ...]
+    packages: tuple[PackageUse, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `report.released` says whether an RTSTRUCT was written; `folder` holds the files."""
+
+    series: ImageSeries
+    drawing: Drawing
+    report: RunReport
+    folder: Path
+
+
+@dataclass
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def contour_series(
+    folder: Path,
+    protocol: Protocol,
+    networks: tuple[Network, ...],
+    output: Path,
+    *,
+    options: RunOptions = RunOptions(),
+    progress: Progress | None = None,
+) -> Run:
+    """Contour the image series in `folder`; `output` gets `rtstruct.dcm`, `report.json` and `preview.png`.
+
+    The files appear together when everything is done: a run that fails or is stopped leaves nothing behind. When the
+    written RTSTRUCT does not prove equal to what was drawn, only the report and the preview appear, and
+    `report.released` is False.
+
+    Raises:
+        InputRefused: the series is one that must not be contoured.
+        ConfigError: the protocol asks for what no network draws, or `output` holds files of an earlier run.
+        PackageError: a network fails.
+    """
+    tell = progress or _silent
+    _refuse_used_folder(output, options)
+    clock = _Clock()
+    with clock.stage("read"):
+        tell("read", 0.0)
+        series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
+    with clock.stage("draw"):
+        drawing = draw_structures(series.volume, protocol, networks, progress=tell)
+    with staged(output) as stage:
+        with clock.stage("write"):
+            tell("write", 0.0)
+            uid, differences = _write(drawing.structures, series, stage / RTSTRUCT_FILE)
+        with clock.stage("preview"):
+            tell("preview", 0.0)
+            title = f"{protocol.title} — drawn automatically, for review"
+            write_preview(series.volume, drawing.structures, stage / PREVIEW_FILE, PreviewOptions(title=title))
+        report = _report(series, protocol, drawing, clock.seconds, (uid, differences))
+        (stage / REPORT_FILE).write_text(report_to_json(report), encoding="utf-8")
+        # No moment shows the RTSTRUCT of an earlier run beside the report of this one.
+        (output / RTSTRUCT_FILE).unlink(missing_ok=True)
+    tell("preview", 1.0)
+    return Run(series, drawing, report, output)
+
+
+def draw_structures(
+    volume: Volume, protocol: Protocol, networks: tuple[Network, ...], *, progress: Progress | None = None
+) -> Drawing:
+    """Draw what `protocol` asks for on `volume`, and look it over.
+
+    Structures are in the protocol's order, on the volume's grid. A structure that a network looked for and did not
+    find is there with an empty mask.
+
+    Raises:
+        InputRefused: the modality is not the protocol's, or the image is implausible.
+        ConfigError: a required structure is drawn by none of `networks`.
+        PackageError: a network fails.
+    """
+    if volume.modality is not protocol.modality:
+        allowed = f"{protocol.modality} for protocol {protocol.name}"
+        raise InputRefused(Reason.WRONG_MODALITY, "image", str(volume.modality), allowed)
+    shares = _shares(protocol, networks)
+    findings = list(check_image(volume)) + _undrawn(protocol, shares)
+    drawn: dict[str, Structure] = {}
+    for part, (network, rules) in enumerate(shares):
+        drawn |= _draw_share(volume, network, rules, _part_of(progress or _silent, part, len(shares)))
+    for rule in protocol.structures:
+        if rule.name in BODY_NAMES and rule.name not in drawn:
+            drawn[rule.name] = _structure(rule, finish(body_mask(volume), (0, 0, 0), rule, volume.geometry))
+    ordered = tuple(drawn[rule.name] for rule in protocol.structures if rule.name in drawn)
+    structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
+    findings += check_structures(structures, volume, protocol)
+    used = tuple(_use(network) for network, rules in shares if rules)
+    return Drawing(structures, tuple(findings), used)
+
+
+# -- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def _shares(
+    protocol: Protocol, networks: tuple[Network, ...]
+) -> tuple[tuple[Network, tuple[ProtocolStructure, ...]], ...]:
+    """Which network draws which structures: the first that can."""
+    left = {rule.name: rule for rule in protocol.structures}
+    shares = []
+    for network in networks:
+        able = [name for name in left if name in network.manifest.names]
+        shares.append((network, tuple(left.pop(name) for name in able)))
+    missing = [rule.name for rule in left.values() if rule.required and rule.name not in BODY_NAMES]
+    if missing:
+        offered = sorted({name for network in networks for name in network.manifest.names})
+        raise ConfigError(
+            f"protocol {protocol.name}", f"asks for {', '.join(missing)}, which no package draws", ", ".join(offered)
+        )
+    return tuple(share for share in shares if share[1])
+
+
+def _undrawn(protocol: Protocol, shares: tuple[tuple[Network, tuple[ProtocolStructure, ...]], ...]) -> list[Finding]:
+    able = {rule.name for _, rules in shares for rule in rules} | set(BODY_NAMES)
+    return [
+        Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and no package draws it.", rule.name)
+        for rule in protocol.structures
+        if rule.name not in able
+    ]
+
+
+def _draw_share(
+    volume: Volume, network: Network, rules: tuple[ProtocolStructure, ...], progress: Callable[[float], None]
+) -> dict[str, Structure]:
+    wanted = {rule.name: rule for rule in rules}
+    manifest = network.manifest
+    provenance = Provenance(manifest.name, manifest.version, manifest.onnx_sha256)
+    finished = {}
+    for drawn in predict(network, volume, tuple(wanted), progress):
+        rule = wanted[drawn.name]
+        mask = finish(drawn.mask_zyx, drawn.offset_zyx, rule, volume.geometry)
+        finished[drawn.name] = _structure(rule, mask, drawn.confidence, provenance)
+    return finished
+
+
+def _structure(
+    rule: ProtocolStructure,
+    mask: tuple[Mask, tuple[int, int, int]],
+    confidence: float | None = None,
+    provenance: Provenance | None = None,
+) -> Structure:
+    entry = lookup(rule.name)
+    color = rule.color_rgb or (entry.color_rgb if entry else UNNAMED_COLOR_RGB)
+    kind = entry.interpreted_type if entry else InterpretedType.ORGAN
+    mask_zyx, offset_zyx = cropped_to_content(*mask)
+    return Structure(rule.name, color, kind, mask_zyx, offset_zyx, confidence, provenance)
+
+
+def _use(network: Network) -> PackageUse:
+    manifest = network.manifest
+    return PackageUse(manifest.name, manifest.version, manifest.onnx_sha256, str(network.engine))
+
+
+def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], None]:
+    return lambda done: progress("draw", (part + done) / parts)
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _write(structures: StructureSet, series: ImageSeries, path: Path) -> tuple[str | None, tuple[str, ...]]:
+    """(SOP Instance UID, nothing) of the released file, or (None, what differed)."""
+    try:
+        written = write_rtstruct(structures, series, path, WriteOptions())
+    except NotReleased as error:
+        return None, error.differences
+    return written.sop_instance_uid, ()
+
+
+def _refuse_used_folder(output: Path, options: RunOptions) -> None:
+    used = [name for name in (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE) if (output / name).exists()]
+    if used and not options.overwrite:
+        raise ConfigError(str(output), f"holds {', '.join(used)}", "a folder without them, or overwriting")
+
+
+def _report(
+    series: ImageSeries,
+    protocol: Protocol,
+    drawing: Drawing,
+    seconds: dict[str, float],
+    written: tuple[str | None, tuple[str, ...]],
+) -> RunReport:
+    uid, differences = written
+    findings = [*series.findings, *drawing.findings]
+    findings += [Finding("not-released", Severity.STOP, difference) for difference in differences]
+    listed = {structure.name for structure in drawing.structures.structures}
+    return RunReport(
+        contour_version=__version__,
+        protocol=protocol.name,
+        released=uid is not None,
+        series_instance_uid=series.series_instance_uid,
+        rtstruct_sop_instance_uid=uid,
+        packages=drawing.packages,
+        structures=tuple(_line(structure, drawing) for structure in drawing.structures.structures),
+        findings=tuple(f for f in findings if f.structure not in listed),
+        set_aside=tuple(f.message for f in series.findings if f.severity is Severity.INFO),
+        seconds=dict(seconds),
+        peak_memory_mb=_peak_memory_mb(),
+    )
+
+
+def _line(structure: Structure, drawing: Drawing) -> StructureReport:
+    return StructureReport(
+        name=structure.name,
+        drawn=not structure.empty,
+        volume_ml=round(drawing.structures.volume_ml(structure), 3),
+        confidence=None if structure.confidence is None else round(structure.confidence, 4),
+        findings=tuple(f for f in drawing.findings if f.structure == structure.name),
+    )
+
+
+def _peak_memory_mb() -> float | None:
+    """The process's peak so far."""
+    if sys.platform == "win32":
+        return round(float(psutil.Process().memory_info().peak_wset) / 1e6, 1)
+    import resource  # noqa: PLC0415 - it does not exist on Windows
+
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes * (1e-6 if sys.platform == "darwin" else 1e-3) * 1.024, 1)
+
+
+def _silent(_: str, __: float) -> None:
+    """No one listens."""

@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.core.protocol import Protocol, ProtocolStructure
+from contour.core.protocol import Components, Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
 from contour.core.structures import Structure, StructureSet
 from contour.core.volume import Modality, Volume
@@ -25,7 +25,7 @@ def check_structures(structures: StructureSet, volume: Volume, protocol: Protoco
         cut = _cut(structure, structures, rule)
         findings += cut
         findings += _volume(structures.volume_ml(structure), rule, is_cut=bool(cut))
-        findings += _pieces(structure)
+        findings += _pieces(structure, rule)
         findings += _mean_hu(structure, volume, rule)
         findings += _confidence(structure, rule)
     return tuple(findings) + _sides(structures)
@@ -65,7 +65,7 @@ def _volume(volume_ml: float, rule: ProtocolStructure, *, is_cut: bool) -> list[
     return []
 
 
-def _pieces(structure: Structure) -> list[Finding]:
+def _pieces(structure: Structure, rule: ProtocolStructure) -> list[Finding]:
     parts, count = cc3d.connected_components(structure.mask_zyx, connectivity=26, return_N=True)
     if count < 2:
         return []
@@ -73,8 +73,8 @@ def _pieces(structure: Structure) -> list[Finding]:
     pieces = int(np.count_nonzero(sizes >= MIN_PIECE_PART * sizes.sum()))
     if pieces < 2:
         return []
-    message = f"{structure.name} lies in {pieces} pieces."
-    return [Finding("several-pieces", Severity.CHECK, message, structure.name)]
+    severity = Severity.INFO if rule.components is Components.ALL else Severity.CHECK
+    return [Finding("several-pieces", severity, f"{structure.name} lies in {pieces} pieces.", structure.name)]
 
 
 def _mean_hu(structure: Structure, volume: Volume, rule: ProtocolStructure) -> list[Finding]:

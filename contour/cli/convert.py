@@ -1,0 +1,116 @@
+"""`contour convert`: RTSTRUCT to NIfTI masks and back."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from contour.cli.options import Overwrite, SeriesFolder, SeriesUid, read
+from contour.cli.terminal import output
+from contour.core.errors import ConfigError, InputRefused, Reason
+from contour.core.geometry import Geometry
+from contour.core.nomenclature import lookup
+from contour.core.staging import staged
+from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
+from contour.dicom.rtstruct_read import read_rtstruct
+from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
+from contour.imaging.nifti import read_nifti_array, write_nifti
+
+GRID_TOLERANCE_MM = 0.05  # NIfTI headers hold single-precision numbers
+SUFFIXES = (".nii.gz", ".nii")
+PLAIN_COLOR_RGB = (200, 200, 200)
+
+
+def to_nifti(
+    rtstruct: Annotated[Path, typer.Argument(help="RTSTRUCT of any system.")],
+    series_folder: SeriesFolder,
+    output_folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks.")],
+    series_uid: SeriesUid = None,
+    image: Annotated[bool, typer.Option("--image", help="Write the image too, as image.nii.gz.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """One NIfTI mask (0 and 1, on the grid of the images) for each structure."""
+    series = read(series_folder, series_uid)
+    structures = read_rtstruct(rtstruct, series)
+    names = _file_names(structures)
+    files = [*names.values(), *(["image.nii.gz"] if image else [])]
+    _refuse_existing([output_folder / name for name in files], overwrite=overwrite)
+    with staged(output_folder) as stage:
+        for structure in structures.structures:
+            mask = structure.full_mask(structures.geometry.shape_zyx)
+            write_nifti(mask, structures.geometry, stage / names[structure.name])
+        if image:
+            write_nifti(series.volume.voxels_zyx, series.volume.geometry, stage / "image.nii.gz")
+    output().print(f"{len(files)} files in {escape(str(output_folder))}", soft_wrap=True)
+
+
+def to_rtstruct(
+    masks: Annotated[list[Path], typer.Argument(help="NIfTI masks, each named after its structure; or a folder.")],
+    series_folder: SeriesFolder,
+    output_file: Annotated[Path, typer.Option("--output", "-o", help="The RTSTRUCT to write.")],
+    series_uid: SeriesUid = None,
+    label: Annotated[str, typer.Option("--label", help="Structure Set Label, at most 16 characters.")] = "CONVERTED",
+    overwrite: Overwrite = False,
+) -> None:
+    """An RTSTRUCT from masks that lie on the grid of the images; written, proven and only then released."""
+    _refuse_existing([output_file], overwrite=overwrite)
+    series = read(series_folder, series_uid)
+    structures = tuple(_structure(path, series.volume.geometry) for path in _mask_files(masks))
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    # Who or what drew the masks is not known here.
+    options = WriteOptions(generation=GenerationAlgorithm.UNKNOWN)
+    written = write_rtstruct(StructureSet(label, series.volume.geometry, structures), series, output_file, options)
+    left_out = f"; empty and left out: {', '.join(written.left_out)}" if written.left_out else ""
+    output().print(f"{len(written.written)} structures in {escape(str(output_file))}{escape(left_out)}", soft_wrap=True)
+
+
+def _file_names(structures: StructureSet) -> dict[str, str]:
+    """A safe file name for each structure: names in foreign files may hold anything."""
+    names: dict[str, str] = {}
+    taken = {"image"}
+    for structure in structures.structures:
+        stem = re.sub(r"[^A-Za-z0-9_+~^.-]", "_", structure.name).lstrip(".") or "structure"
+        unique, count = stem, 2
+        while unique.casefold() in taken:
+            unique, count = f"{stem}_{count}", count + 1
+        taken.add(unique.casefold())
+        names[structure.name] = f"{unique}.nii.gz"
+    return names
+
+
+def _mask_files(paths: list[Path]) -> list[Path]:
+    files = []
+    for path in paths:
+        files += sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES)) if path.is_dir() else [path]
+    files = [file for file in files if file.name != "image.nii.gz"]
+    if not files:
+        where = ", ".join(map(str, paths))
+        raise InputRefused(Reason.NO_STRUCTURES, where, "no NIfTI mask", "files that end in .nii.gz or .nii")
+    return files
+
+
+def _structure(path: Path, geometry: Geometry) -> Structure:
+    array, grid = read_nifti_array(path, geometry.frame_of_reference_uid)
+    if not grid.same_grid(geometry, GRID_TOLERANCE_MM):
+        found = f"{grid.shape_zyx} voxels (z, y, x) of {grid.spacing_zyx_mm} mm"
+        raise InputRefused(
+            Reason.WRONG_SERIES, str(path), found, f"the grid of the images, {geometry.shape_zyx} voxels"
+        )
+    values = np.unique(array)
+    if values.size > 2 or (values.size == 2 and values[0] != 0):
+        raise InputRefused(Reason.UNSUPPORTED_PIXELS, str(path), f"{values.size} different values", "a mask of 0 and 1")
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    entry = lookup(name)
+    mask, offset = cropped_to_content(array != 0)
+    if entry is None:
+        return Structure(name, PLAIN_COLOR_RGB, InterpretedType.NONE, mask, offset)
+    return Structure(name, entry.color_rgb, entry.interpreted_type, mask, offset)
+
+
+def _refuse_existing(paths: list[Path], *, overwrite: bool) -> None:
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise ConfigError(str(existing[0]), "exists already", "another place, or --overwrite")

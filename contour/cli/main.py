@@ -1,0 +1,77 @@
+"""`contour`: the commands put together, and what its exit codes mean."""
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from contour.cli.check import check
+from contour.cli.compare import compare
+from contour.cli.convert import to_nifti, to_rtstruct
+from contour.cli.demo import demo
+from contour.cli.doctor import doctor
+from contour.cli.failures import ExitCode, exit_code, print_failure
+from contour.cli.models import list_models, show_model, verify_models
+from contour.cli.protocols import list_protocols, show_protocol
+from contour.cli.run import run_series
+from contour.core.errors import ContourError
+
+HELP = """Auto-contouring for radiotherapy: a folder of CT slices becomes an RTSTRUCT that is proven before release.
+
+Exit codes: 0 done, 1 failed, 2 refused (input, configuration or package), 3 drawn but not released.
+Everything is drawn for a clinician's review.
+"""
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end: unwinding removes what is half-written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+def build_app() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app.command("run")(run_series)
+    app.command("demo")(demo)
+    app.command("check")(check)
+    app.command("compare")(compare)
+    app.command("doctor")(doctor)
+    convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
+    convert.command("to-nifti")(to_nifti)
+    convert.command("to-rtstruct")(to_rtstruct)
+    app.add_typer(convert, name="convert")
+    protocols = typer.Typer(help="What can be drawn: the protocols.", no_args_is_help=True)
+    protocols.command("list")(list_protocols)
+    protocols.command("show")(show_protocol)
+    app.add_typer(protocols, name="protocols")
+    models = typer.Typer(help="What draws: the model packages.", no_args_is_help=True)
+    models.command("list")(list_models)
+    models.command("show")(show_model)
+    models.command("verify")(verify_models)
+    app.add_typer(models, name="models")
+    return app
+
+
+def run() -> None:
+    """The entry point."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        build_app()()
+    except Stopped as stopped:
+        sys.exit(128 + stopped.number)
+    except ContourError as error:
+        print_failure(error)
+        sys.exit(exit_code(error))
+    except OSError as error:
+        # A full disk, a folder without permission: the file and the reason are enough to act on.
+        print_failure(error)
+        sys.exit(ExitCode.FAILED)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)

@@ -1,0 +1,85 @@
+"""`contour models`: what draws."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+
+from contour.cli.failures import ExitCode
+from contour.cli.options import Json, ModelFolders
+from contour.cli.terminal import messages, output, print_json
+from contour.core.errors import PackageError
+from contour.inference.session import verify_package
+from contour.library import all_packages, find_package
+
+
+def list_models(models: ModelFolders = [], as_json: Json = False) -> None:  # noqa: B006 - typer copies it
+    """The model packages that are installed."""
+    packages = [package.manifest for package in all_packages(tuple(models))]
+    if as_json:
+        print_json([asdict(manifest) for manifest in packages])
+        return
+    if not packages:
+        messages().print("No package is installed.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Package", "Version", "Modality", "Title", "Structures"):
+        table.add_column(column)
+    for manifest in packages:
+        names = ", ".join(manifest.names)
+        table.add_row(manifest.name, manifest.version, str(manifest.modality), escape(manifest.title), names)
+    output().print(table)
+
+
+def show_model(
+    package: Annotated[str, typer.Argument(help="Name of a package.")],
+    models: ModelFolders = [],  # noqa: B006 - typer copies it
+    as_json: Json = False,
+) -> None:
+    """A package's manifest and card: what it draws, what it was trained on, how well it draws."""
+    found = find_package(package, tuple(models))
+    manifest = found.manifest
+    if as_json:
+        print_json(asdict(manifest))
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    spacing = " x ".join(f"{s:g}" for s in manifest.preprocessing.spacing_zyx_mm)
+    rows = (
+        ("name", f"{manifest.name} {manifest.version}"),
+        ("title", manifest.title),
+        ("modality", str(manifest.modality)),
+        ("structures", ", ".join(manifest.names)),
+        ("voxels", f"{spacing} mm (z, y, x), patch {' x '.join(map(str, manifest.patch_shape_zyx))}"),
+        ("licence", manifest.licence),
+        ("sha256", manifest.onnx_sha256),
+        ("trained on", "; ".join(manifest.training.data)),
+        ("folder", str(found.folder)),
+    )
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/]", escape(value))
+    output().print(table)
+    output().print(Markdown(found.card_path.read_text(encoding="utf-8")))
+
+
+def verify_models(
+    package: Annotated[str | None, typer.Argument(help="Name of a package; by default all.")] = None,
+    models: ModelFolders = [],  # noqa: B006 - typer copies it
+) -> None:
+    """Check a package to the end: files, checksum, network, and one patch through it. Exit code 2 if one fails."""
+    folders = tuple(models)
+    chosen = (find_package(package, folders),) if package else all_packages(folders)
+    failed = False
+    for found in chosen:
+        name = f"{found.manifest.name} {found.manifest.version}"
+        try:
+            verify_package(found)
+        except PackageError as error:
+            failed = True
+            messages().print(f"[bold red]failed[/] {escape(name)}: {escape(str(error))}", soft_wrap=True)
+        else:
+            output().print(f"[bold green]whole[/] {escape(name)} {found.manifest.onnx_sha256}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(ExitCode.REFUSED)

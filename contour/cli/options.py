@@ -1,0 +1,40 @@
+"""Options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contour.dicom.read_series import read_series
+from contour.dicom.series import ImageSeries
+from contour.inference.session import Engine, SessionOptions
+
+SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
+SeriesUid = Annotated[
+    str | None, typer.Option("--series-uid", help="Series Instance UID, if the folder holds several.")
+]
+ModelFolders = Annotated[
+    list[Path],
+    typer.Option("--models", envvar="CONTOUR_MODELS", help="Folder with packages of your own; they count first."),
+]
+ProtocolFolders = Annotated[
+    list[Path],
+    typer.Option(
+        "--protocols", envvar="CONTOUR_PROTOCOLS", help="Folder with protocols of your own; they count first."
+    ),
+]
+EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the networks.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, help="Surface tolerance in mm.")]
+
+
+def read(folder: Path, series_uid: str | None = None) -> ImageSeries:
+    """The series in `folder`."""
+    return read_series(folder, series_instance_uid=series_uid)
+
+
+def session_options(engine: Engine, threads: int | None) -> SessionOptions:
+    """What the options of a command ask for."""
+    return SessionOptions(engine=engine, threads=threads)

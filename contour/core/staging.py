@@ -1,0 +1,29 @@
+"""Files that appear together when all are whole, or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, inside `folder`; its files move to `folder` when the block ends.
+
+    If the block raises, whatever it is, nothing of it stays, nor `folder` itself where this made it. Files of the same
+    names are replaced. The files move in the order of their names, so that of `report.json` and `rtstruct.dcm` the
+    latter comes last.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".contour-", suffix=".part", dir=folder))
+    try:
+        yield stage
+        for file in sorted(stage.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
