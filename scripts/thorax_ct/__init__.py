@@ -1,0 +1,1 @@
+"""Builds the shipped package `models/thorax_ct` from public data."""
