@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from functools import cache, partial
-from operator import is_
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -61,10 +60,12 @@ def _converter() -> cattrs.Converter:
         return make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
 
     converter.register_structure_hook_factory(lambda t: isinstance(t, type) and is_dataclass(t), forbidding)
-    # cattrs would turn "yes" into True and 1 into "1": a configuration says what it means.
+    # cattrs would turn "yes" into True and 1 into "1": a configuration says what it means. Its own hooks for scalars
+    # are found by class, before any predicate, so these must be too; enumerations would then be taken for their str.
     for scalar in (str, int, bool):
-        converter.register_structure_hook_func(partial(is_, scalar), _exactly(scalar))
-    converter.register_structure_hook_func(partial(is_, float), _number)
+        converter.register_structure_hook(scalar, _exactly(scalar))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
     return converter
 
 
