@@ -86,9 +86,13 @@ def test_a_network_that_does_not_fit_its_manifest_is_refused(
     channels = 2 if port == "logits" else 3
     network = altered(linear_network(np.arange(channels), np.zeros(channels)), port, shape)
     if shape[1] == 2 and port == "image":
-        network.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((3, 2, 1, 1, 1), np.float32), "weights"))
+        network.graph.initializer[0].CopyFrom(
+            onnx.numpy_helper.from_array(np.ones((3, 2, 1, 1, 1), np.float32), "weights")
+        )
     if len(shape) == 4:
-        network.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "weights"))
+        network.graph.initializer[0].CopyFrom(
+            onnx.numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "weights")
+        )
         del network.graph.node[0].attribute[:]
         network = altered(network, "logits", ["n", 3, "z", "y"])
     with pytest.raises(PackageError, match=message):
