@@ -97,7 +97,7 @@ def test_a_shifted_box_has_the_values_one_can_work_out():
     # Per slice 2 x (9 x 1.0 + 9 x 0.5) mm of straight line and four corners.
     corner = np.hypot(1.0, 0.5) / 2
     assert found.reference_path_length_mm == pytest.approx(10 * (27.0 + 4 * corner))
-    # The left side and its corners lie 1.5 mm off; so does the right one, but where the other box's long sides cross it.
+    # The left side and its corners lie 1.5 mm off; so does the right one, but near the other box's long sides.
     assert found.added_path_length_mm == pytest.approx(10 * (9.0 + 2 * corner + 7.0))
 
 
