@@ -227,8 +227,9 @@ def _placement_findings(item: RoiContours, report: "_ContourReport", series: Ima
     on_plane = inside & (placed.off_slice_mm <= PLANE_TOLERANCE_MM)
     relevant = item.closed & filled
     own = [series.sop_instance_uids[z] if ok else "" for z, ok in zip(placed.slice_indices, inside, strict=True)]
+    slices = set(series.sop_instance_uids)  # a reference to no slice at all dangles: another finding
     pairs = zip(item.image_uids, own, strict=True)
-    elsewhere = np.array([bool(uids) and uid not in uids for uids, uid in pairs], dtype=bool)
+    elsewhere = np.array([uid not in uids and not slices.isdisjoint(uids) for uids, uid in pairs], dtype=bool)
     limits = np.asarray(geometry.shape_zyx[1:]) - 0.5 + OUTSIDE_TOLERANCE_VOXELS
     in_plane = placed.indices_zyx[:, 1:]
     out = np.any((in_plane < -0.5 - OUTSIDE_TOLERANCE_VOXELS) | (in_plane > limits), axis=1)

@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
+from contour.core.errors import InputRefused
 from contour.core.geometry import Box, Geometry
 from contour.core.report import Severity
 from contour.core.structures import Mask, Structure, cropped_to_content
@@ -33,12 +34,13 @@ def prove_rtstruct(
 ) -> tuple[str, ...]:
     """What differs between the file at `path` and `structures` on `series`, one sentence each; empty if nothing does.
 
-    `trace` tells by how much contours may rightly leave the exact surface of the masks.
-
-    Raises:
-        InputRefused: the file cannot be read at all.
+    `trace` tells by how much contours may rightly leave the exact surface of the masks. A file that cannot be read back
+    differs, too.
     """
-    contents = read_contours(path)
+    try:
+        contents = read_contours(path)
+    except InputRefused as refused:
+        return (f"cannot be read back: {refused}",)
     differences = [f.message for f in check_contents(contents, series) if f.severity is Severity.STOP]
     differences += _identity_differences(contents, series)
     differences += _slice_file_differences(series)

@@ -6,7 +6,6 @@ VR cannot hold a long contour.
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +31,7 @@ from contour.dicom.rtstruct_check import RT_STRUCTURE_SET_STORAGE
 from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_contour_sequence
 from contour.dicom.rtstruct_prove import prove_rtstruct
 from contour.dicom.series import ImageSeries
+from contour.dicom.uids import derived_uid
 from contour.imaging.contours import EXACT, TraceOptions, trace
 
 UNICODE = "ISO_IR 192"
@@ -112,7 +112,7 @@ def write_rtstruct(
     elements = _encoded_elements(data_set, data_set.SpecificCharacterSet)
     elements[_ROI_CONTOUR_SEQUENCE] = encode_contour_sequence(rois, series.volume.geometry, references)
     content = _content_digest(elements, series)
-    sop_instance_uid, series_instance_uid = _uid(content, b"instance"), _uid(content, b"series")
+    sop_instance_uid, series_instance_uid = derived_uid("rtstruct", content), derived_uid("rtstruct series", content)
     instance = _instance(sop_instance_uid, series_instance_uid, options.now or datetime.now().astimezone())
     elements |= _encoded_elements(instance, data_set.SpecificCharacterSet)
     part = output.with_name(output.name + ".part")
@@ -305,16 +305,11 @@ def _encoded_elements(data_set: Dataset, character_set: str) -> dict[int, bytes]
     return encoded
 
 
-def _content_digest(elements: dict[int, bytes], series: ImageSeries) -> bytes:
+def _content_digest(elements: dict[int, bytes], series: ImageSeries) -> str:
     digest = hashlib.sha256(series.content_sha256.encode())
     for tag in sorted(elements):
         digest.update(elements[tag])
-    return digest.digest()
-
-
-def _uid(content: bytes, role: bytes) -> str:
-    """A UID that follows from the content: a UUID under 2.25 (PS3.5 annex B.2)."""
-    return f"2.25.{uuid.UUID(bytes=hashlib.sha256(content + role).digest()[:16], version=5).int}"
+    return digest.hexdigest()
 
 
 def _instance(sop_instance_uid: str, series_instance_uid: str, now: datetime) -> Dataset:
