@@ -14,11 +14,8 @@ from contour.dicom.identity import Texts, read_identity
 from contour.dicom.part10 import FileElements
 from contour.dicom.pixels import DecodedVoxels, padding_in_tissue, read_voxels
 from contour.dicom.series import ImageSeries, ReadLimits, SeriesListing
-from contour.dicom.slice_header import SliceHeader, Tag, Values, parse_slice
+from contour.dicom.slice_header import UNSPECIFIED_RESCALE_TYPE, SliceHeader, Tag, Values, parse_slice
 from contour.dicom.stack import MIN_SLICES, Stack, arrange
-
-# PS3.3 C.11.1.1.2: what else than HU a CT image may hold (densities, atomic numbers, iodine maps).
-_HU_RESCALE_TYPES = ("HU", "")
 
 
 def read_series(
@@ -275,6 +272,9 @@ def _pixel_findings(stack: Stack, voxels: DecodedVoxels) -> tuple[Finding, ...]:
     if unlikely:
         message = "The padding value lies among tissue values: pixels that hold it were left as they are."
         findings.append(Finding("padding-in-tissue", Severity.CHECK, message, slices=unlikely))
+    if stack.slices[0].modality == "CT" and stack.slices[0].rescale_type == UNSPECIFIED_RESCALE_TYPE:
+        message = "The rescaled values are taken as HU, but their type is stated as unspecified."
+        findings.append(Finding("rescale-type-unspecified", Severity.CHECK, message))
     lossy = _indices(stack, lambda header: header.lossy)
     if lossy:
         message = f"{len(lossy)} slices went through lossy compression."

@@ -16,6 +16,7 @@ from contour.dicom.part10 import FileElements, PixelLocation, Syntax, Wanted
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+UNSPECIFIED_RESCALE_TYPE = "US"  # PS3.3 C.11.1.1.2
 SLICE_CLASSES = frozenset({CT_IMAGE_STORAGE, MR_IMAGE_STORAGE})
 
 
@@ -174,7 +175,7 @@ def parse_slice(elements: FileElements) -> SliceHeader:
         rescale_type=values.code(Tag.RESCALE_TYPE, missing=""),
         tilt_degrees=values.decimals(Tag.GANTRY_DETECTOR_TILT, 1, missing=(0.0,))[0],
         lossy=values.code(Tag.LOSSY_IMAGE_COMPRESSION, missing="") == "01",
-        phase=tuple((t.label, values.text(t)) for t in _PHASE_TAGS if t in values),
+        phase=tuple((t.label, values.text(t)) for t in _PHASE_TAGS),
     )
 
 
@@ -284,6 +285,8 @@ def _rescale(values: Values, modality: str) -> tuple[float, float]:
     (intercept,) = values.decimals(Tag.RESCALE_INTERCEPT, 1, missing=(0.0,) if optional else None)
     if slope <= 0:
         raise values.invalid(Tag.RESCALE_SLOPE, "a slope above 0")
+    if modality == "CT" and values.code(Tag.RESCALE_TYPE, missing="HU") not in ("HU", UNSPECIFIED_RESCALE_TYPE):
+        raise values.invalid(Tag.RESCALE_TYPE, "HU", Reason.UNSUPPORTED_PIXELS)  # densities, atomic numbers, ...
     return slope, intercept
 
 

@@ -183,11 +183,9 @@ def _add_mr(ds: Dataset) -> None:
 
 def _add_plane(ds: Dataset, volume: Volume) -> None:
     geometry = volume.geometry
-    ds.ImageOrientationPatient = [
-        format_number_as_ds(c) for axis in (geometry.axes_lps[2], geometry.axes_lps[1]) for c in axis
-    ]
-    ds.PixelSpacing = [format_number_as_ds(s) for s in geometry.spacing_zyx_mm[1:]]
-    ds.SliceThickness = format_number_as_ds(geometry.spacing_zyx_mm[0])
+    ds.ImageOrientationPatient = [_decimal(c) for axis in (geometry.axes_lps[2], geometry.axes_lps[1]) for c in axis]
+    ds.PixelSpacing = [_decimal(s) for s in geometry.spacing_zyx_mm[1:]]
+    ds.SliceThickness = _decimal(geometry.spacing_zyx_mm[0])
 
 
 def _add_pixel_description(ds: Dataset, volume: Volume, options: SeriesOptions) -> None:
@@ -201,8 +199,8 @@ def _add_pixel_description(ds: Dataset, volume: Volume, options: SeriesOptions) 
         ds.add_new("PixelPaddingValue", "SS" if options.signed else "US", options.padding_value)
     if volume.modality is Modality.CT or (options.slope, options.intercept) != (1, 0):
         ds.RescaleSlope, ds.RescaleIntercept = (
-            format_number_as_ds(options.slope),
-            format_number_as_ds(options.intercept),
+            _decimal(options.slope),
+            _decimal(options.intercept),
         )
         ds.RescaleType = "HU" if volume.modality is Modality.CT else "US"
 
@@ -216,7 +214,7 @@ def _write_slice(
     ds.SOPInstanceUID = derived_uid("instance", shared.SeriesInstanceUID, str(z))
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.InstanceNumber = z + 1
-    ds.ImagePositionPatient = [format_number_as_ds(c) for c in volume.geometry.index_to_lps_mm((z, 0, 0)).tolist()]
+    ds.ImagePositionPatient = [_decimal(c) for c in volume.geometry.index_to_lps_mm((z, 0, 0)).tolist()]
     syntax = ds.file_meta.TransferSyntaxUID
     ds.PixelData = encode(np.ascontiguousarray(stored[z]))
     ds["PixelData"].VR = "OB" if syntax.is_encapsulated else "OW"
@@ -225,3 +223,8 @@ def _write_slice(
         ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+def _decimal(value: float) -> str:
+    """A decimal string (PS3.5 6.2, DS): the 16 characters nearest to the value."""
+    return str(format_number_as_ds(float(value)))
