@@ -45,7 +45,7 @@ def test_altered_bytes_never_reach_the_runtime(tmp_path: Path, monkeypatch: pyte
         raise AssertionError("opened")
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", never)
-    with pytest.raises(PackageError, match="sha256 [0-9a-f]{64}; allowed: sha256 [0-9a-f]{64}"):
+    with pytest.raises(PackageError, match=r"sha256 [0-9a-f]{64}; allowed: sha256 [0-9a-f]{64}"):
         open_network(package)
 
 
