@@ -12,7 +12,9 @@ COLLINEAR_TOLERANCE_PIXELS = 1e-9
 LARGEST_SLIDE_VOXELS = 0.45  # of the 0.5 to either voxel centre
 PULL, PUSH, ROUNDS = 0.5, -0.53, 10  # Taubin's filter: passes what is longer than some ten points
 AREA_ROUNDS = 3
+SMALLEST_GROWTH = 1e-6  # square pixels: no division by nothing
 LONGEST_CHORD_POINTS = 16
+LEAST_AREA_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,27 +94,59 @@ def relaxed(
     smooths without shrinking (constrained elastic surface nets, Gibson, MICCAI 1998; Taubin, SIGGRAPH 1995); then
     each polygon's area is brought towards the number of pixels it encloses, as far as the bound allows.
     """
-    rest_y, rest_x = np.ascontiguousarray(points_yx.T)
-    reach_y, reach_x = (min(bound_mm / spacing, LARGEST_SLIDE_VOXELS) for spacing in spacing_yx_mm)
-    free_y, free_x = along_y.astype(float), (~along_y).astype(float)
-    slide_y, slide_x = reach_y * free_y, reach_x * free_x
-    y, x = rest_y.copy(), rest_x.copy()
+    rails = _Rails.through(points_yx, along_y, bound_mm, spacing_yx_mm)
+    y, x = rails.rest_y.copy(), rails.rest_x.copy()
     for factor in (PULL, PUSH) * ROUNDS:
-        y += factor * free_y * _towards_neighbours(y, loops)
-        x += factor * free_x * _towards_neighbours(x, loops)
-        np.clip(y, rest_y - slide_y, rest_y + slide_y, out=y)
-        np.clip(x, rest_x - slide_x, rest_x + slide_x, out=x)
+        y += factor * rails.free_y * _towards_neighbours(y, loops)
+        x += factor * rails.free_x * _towards_neighbours(x, loops)
+        rails.hold(y, x)
+    _restore_areas(y, x, loops, rails)
+    return np.stack((y, x), axis=1)
+
+
+@dataclass(frozen=True)
+class _Rails:
+    """Where points may slide: 1 in `free_y` or `free_x` for the axis, `reach_y` and `reach_x` to either side."""
+
+    rest_y: NDArray[np.float64]
+    rest_x: NDArray[np.float64]
+    free_y: NDArray[np.float64]
+    free_x: NDArray[np.float64]
+    reach_y: NDArray[np.float64]
+    reach_x: NDArray[np.float64]
+
+    @classmethod
+    def through(
+        cls,
+        points_yx: NDArray[np.float64],
+        along_y: NDArray[np.bool_],
+        bound_mm: float,
+        spacing_yx_mm: tuple[float, float],
+    ) -> "_Rails":
+        rest_y, rest_x = np.ascontiguousarray(points_yx.T)
+        free_y, free_x = along_y.astype(float), (~along_y).astype(float)
+        reach_y, reach_x = (min(bound_mm / spacing, LARGEST_SLIDE_VOXELS) for spacing in spacing_yx_mm)
+        return cls(rest_y, rest_x, free_y, free_x, reach_y * free_y, reach_x * free_x)
+
+    def hold(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> None:
+        """Bring points that went too far back within reach, in place."""
+        np.clip(y, self.rest_y - self.reach_y, self.rest_y + self.reach_y, out=y)
+        np.clip(x, self.rest_x - self.reach_x, self.rest_x + self.reach_x, out=x)
+
+
+def _restore_areas(y: NDArray[np.float64], x: NDArray[np.float64], loops: Loops, rails: _Rails) -> None:
+    """Let each polygon grow or shrink along the rails until its area is the number of pixels it encloses; in place."""
     # Marching squares cuts an eighth of a pixel off each of a loop's corners, of which four more turn in than out.
-    areas = signed_areas(rest_y, rest_x, loops)
+    areas = signed_areas(rails.rest_y, rails.rest_x, loops)
     areas += np.sign(areas) / 2
     for _ in range(AREA_ROUNDS):
-        growth_y = free_y * (loops.preceding(x) - loops.following(x)) / 2
-        growth_x = free_x * (loops.following(y) - loops.preceding(y)) / 2
+        growth_y = rails.free_y * (loops.preceding(x) - loops.following(x)) / 2  # of the area, as the point moves by 1
+        growth_x = rails.free_x * (loops.following(y) - loops.preceding(y)) / 2
         missing = areas - signed_areas(y, x, loops)
-        step = loops.spread(missing / np.maximum(loops.sums(growth_y**2 + growth_x**2), 1e-6))
-        np.clip(y + step * growth_y, rest_y - slide_y, rest_y + slide_y, out=y)
-        np.clip(x + step * growth_x, rest_x - slide_x, rest_x + slide_x, out=x)
-    return np.stack((y, x), axis=1)
+        step = loops.spread(missing / np.maximum(loops.sums(growth_y**2 + growth_x**2), SMALLEST_GROWTH))
+        y += step * growth_y
+        x += step * growth_x
+        rails.hold(y, x)
 
 
 def _towards_neighbours(values: NDArray[np.float64], loops: Loops) -> NDArray[np.float64]:
@@ -131,7 +165,7 @@ def decimated(
 
     Each loop is first cut into pieces of some thirty points, and a piece's points are left out where they lie within
     `bound_mm` of its chord, or else it is split at the one furthest away (Douglas and Peucker 1973), all pieces of all
-    loops at once. A polygon that would lose its shape (under three points, or no area) keeps all of its points.
+    loops at once. A polygon whose area would fall to less than half, or more than double, keeps all of its points.
     """
     lengths = loops.lengths
     closed = Loops.of_lengths(lengths + 1)  # each loop with its first point again at the end
@@ -190,10 +224,10 @@ def _furthest_from_chord(
 def _selected_where_sound(
     points_yx: NDArray[np.float64], loops: Loops, kept: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], Loops]:
-    """The kept points without collinear ones, and all points of polygons of which no area would remain."""
-    fewer, rest = without_collinear(points_yx[kept], loops.selected(kept))
-    lost = rest.lengths < 3
-    if not lost.any():
-        return fewer, rest
+    """The kept points without collinear ones; all points of polygons whose area would change too much."""
+    chosen = loops.selected(kept)
+    areas = signed_areas(points_yx[:, 0], points_yx[:, 1], loops)
+    share = signed_areas(points_yx[kept, 0], points_yx[kept, 1], chosen) / areas
+    lost = (share < LEAST_AREA_SHARE) | (share > 1 / LEAST_AREA_SHARE)
     kept = kept | loops.spread(lost)
     return without_collinear(points_yx[kept], loops.selected(kept))
