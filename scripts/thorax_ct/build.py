@@ -1,6 +1,6 @@
-"""Builds `models/thorax_ct`: prepare the cases, train, refine the propagated labels, train on, export.
+"""Builds `models/thorax_ct`: prepare the cases, train, refine the propagated labels, train on, export, measure.
 
-    python -m scripts.thorax_ct.build --data DATA --work runs/thorax_ct
+    python -m scripts.thorax_ct.build --data DATA [--archive ARCHIVE] [--work runs/thorax_ct]
 
 Each step leaves its result in the work folder and is skipped when it is there; a killed training resumes.
 """
@@ -13,8 +13,13 @@ from pathlib import Path
 import torch
 
 from contour.config import load_config, shipped_folder
+from contour.inference.package import CARD_FILE, Training
+from contour.training.cases import cases_sha256
 from contour.training.config import TrainingConfig
+from contour.training.export import ExportInput, export_package
 from contour.training.fit import FitInput, fit, trained_network
+from scripts.thorax_ct.card import COMMAND, DATA, LICENCES, card_text
+from scripts.thorax_ct.evaluate import measure
 from scripts.thorax_ct.prepare import ATLAS, prepare_all
 from scripts.thorax_ct.refine import refine_all
 
@@ -32,7 +37,15 @@ def main() -> None:
     opinion = fit(first, weighted(work / "cases"), work / "train_first", workers=1)
     refine_all(work / "cases", work / "cases_refined", trained_network(config, opinion), config)
     refined = replace(weighted(work / "cases_refined"), start=opinion)
-    fit(config, refined, work / "train", workers=1)
+    checkpoint = fit(config, refined, work / "train", workers=1)
+    package = shipped_folder("models") / config.name
+    training = Training(
+        DATA, LICENCES, COMMAND, cases_sha256(refined.cases, config.preprocessing), config.schedule.steps
+    )
+    card = card_text(config, training, "Not measured yet.")
+    export_package(config, trained_network(config, checkpoint), ExportInput(training, card), package)
+    if arguments.archive:
+        (package / CARD_FILE).write_text(card_text(config, training, measure(package, arguments.archive)))
 
 
 def weighted(folder: Path) -> FitInput:
@@ -55,6 +68,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
     parser.add_argument("--work", type=Path, default=Path("runs/thorax_ct"), help="cases, checkpoints and logs")
+    parser.add_argument("--archive", type=Path, help="clinical cases to measure the package on, for its card")
     parser.add_argument("--threads", type=int, default=2, help="threads of the training process")
     return parser.parse_args()
 

@@ -37,16 +37,20 @@ COLUMNS = ("case", "structure", "Dice", "surface Dice 3 mm", "HD95 mm", "mean mm
 
 def main() -> None:
     arguments = _parse()
-    package = load_package(arguments.package or shipped_folder("models") / "thorax_ct")
-    network = open_network(package)
+    print(measure(arguments.package or shipped_folder("models") / "thorax_ct", arguments.archive))
+
+
+def measure(package: Path, archive: Path) -> str:
+    """A Markdown table of how the package's structures agree with the clinical ones of every case in `archive`."""
+    network = open_network(load_package(package))
     protocol = load_config(shipped_folder("configs") / "protocols" / "thorax_oar.yaml", Protocol)
-    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
-    for folder in sorted(path for path in arguments.archive.iterdir() if path.is_dir()):
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for folder in sorted(path for path in archive.iterdir() if path.is_dir()):
         series = read_series(folder)
         drawing = draw_structures(series.volume, protocol, (network,))
         reference = read_rtstruct(_rtstruct(folder), series)
-        for line in agreement_lines(folder.name, reference, drawing.structures):
-            print(line, flush=True)
+        lines += agreement_lines(folder.name, reference, drawing.structures)
+    return "\n".join(lines)
 
 
 def agreement_lines(case: str, reference: StructureSet, drawn: StructureSet) -> list[str]:
