@@ -7,9 +7,7 @@ layer of tiles deep.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +15,13 @@ from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask
 from contour.core.volume import Volume
-from contour.imaging.body import coarse_body
-from contour.imaging.preprocess import PreparedImage, canonical_axes, canonical_geometry, from_canonical, preprocess
+from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical, preprocess
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
-from contour.inference.package import Label, Manifest
+from contour.inference.package import Label
+from contour.inference.region import around_body, axis_positions, box_of
 from contour.inference.session import Network
-from contour.inference.tiling import Blender, plan_tiles
-
-BODY_MARGIN_MM = 10.0
+from contour.inference.tiling import Blender, TilePlan, larger_patch, plan_tiles
 
 Progress = Callable[[float], None]
 
@@ -34,11 +30,14 @@ Progress = Callable[[float], None]
 class PredictOptions:
     """How an image is cut into tiles. `overlap` is the part of a patch shared with the next one along an axis.
 
-    `body_only` leaves out what lies more than 10 mm outside the patient's body.
+    `body_only` leaves out what lies more than 10 mm outside the patient's body. `patch_voxels` None runs patches of
+    the shape that the network was trained on. A number allows larger ones, up to so many voxels: they repeat less of
+    each other, but a network that normalises over its patch answers a little differently, and memory grows with them.
     """
 
     overlap: float = 0.25
     body_only: bool = True
+    patch_voxels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,18 @@ def predict(
     if volume.modality is not manifest.modality:
         raise InputRefused(Reason.WRONG_MODALITY, "image", volume.modality, f"{manifest.modality} for {manifest.name}")
     prepared = preprocess(volume, manifest.preprocessing)
-    inside = _inside_body(volume, prepared) if options.body_only else np.ones(prepared.values_zyx.shape, dtype=bool)
-    box = _box_to_look_at(inside, manifest.patch_shape_zyx)
+    inside = around_body(volume, prepared) if options.body_only else np.ones(prepared.values_zyx.shape, dtype=bool)
+    patch = manifest.patch_shape_zyx
+    box = box_of(inside, patch)
+    if options.patch_voxels is not None:
+        patch = larger_patch(box.shape_zyx, patch, options.overlap, options.patch_voxels)
+        box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
     painter = Painter(_rules(labels), [label.channel for label in labels], _sampling(image, prepared.geometry, box))
     expected = ExpectedDice(labels)
-    tiled = _Tiled(prepared.values_zyx[box.slices], inside[box.slices], manifest, options.overlap)
-    for logits_cyx in tiled.planes(network, progress or _silent):
+    padded = _Padded(prepared.values_zyx[box.slices], patch, manifest.preprocessing.padding)
+    plan = plan_tiles(padded.as_padded(inside[box.slices]), patch, options.overlap)
+    for logits_cyx in _planes(network, padded, plan, progress or _silent):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
     drawn = []
@@ -97,32 +101,36 @@ def predict(
     return tuple(drawn)
 
 
-class _Tiled:
-    """A prepared image, padded to at least one patch, and the tiles over it."""
+class _Padded:
+    """A prepared image with padding on both sides of every axis that is shorter than a patch."""
 
-    def __init__(self, values_zyx: NDArray[np.float32], inside_zyx: Mask, manifest: Manifest, overlap: float) -> None:
-        missing = [max(0, p - n) for p, n in zip(manifest.patch_shape_zyx, values_zyx.shape, strict=True)]
-        width = [(m // 2, m - m // 2) for m in missing]
-        self._image = tuple(slice(w[0], w[0] + n) for w, n in zip(width, values_zyx.shape, strict=True))
-        self._values = np.pad(values_zyx, width, constant_values=manifest.preprocessing.padding)
-        self._plan = plan_tiles(np.pad(inside_zyx, width), manifest.patch_shape_zyx, overlap)
+    def __init__(self, values_zyx: NDArray[np.float32], patch_zyx: tuple[int, int, int], padding: float) -> None:
+        missing = [max(0, p - n) for p, n in zip(patch_zyx, values_zyx.shape, strict=True)]
+        self._width = [(m // 2, m - m // 2) for m in missing]
+        self.image = tuple(slice(w[0], w[0] + n) for w, n in zip(self._width, values_zyx.shape, strict=True))
+        self.values_zyx = np.pad(values_zyx, self._width, constant_values=padding) if any(missing) else values_zyx
 
-    def planes(self, network: Network, progress: Progress) -> Iterator[NDArray[np.float32]]:
-        """Logits (channels, y, x) of each plane of the image, without the padding; valid until the next."""
-        blender = Blender(self._plan, network.channels)
-        z_image, y_image, x_image = self._image
-        z, done = 0, 0
-        for layer in self._plan.layers:
-            for start in layer.tiles_zyx:
-                box = tuple(slice(a, a + n) for a, n in zip(start, self._plan.patch_zyx, strict=True))
-                blender.add(start, network.run(self._values[box][None])[0])
-                done += 1
-                progress(done / self._plan.tiles)
-            finished = blender.finish(layer.final_z)
-            for plane in range(finished.shape[1]):
-                if z_image.start <= z < z_image.stop:
-                    yield finished[:, plane, y_image, x_image]
-                z += 1
+    def as_padded(self, mask_zyx: Mask) -> Mask:
+        """A mask of the image with nothing in the padding."""
+        return np.pad(mask_zyx, self._width)
+
+
+def _planes(network: Network, padded: _Padded, plan: TilePlan, progress: Progress) -> Iterator[NDArray[np.float32]]:
+    """Logits (channels, y, x) of each plane of the image, without the padding; valid until the next."""
+    blender = Blender(plan, network.channels)
+    z_image, y_image, x_image = padded.image
+    z, done = 0, 0
+    for layer in plan.layers:
+        for start in layer.tiles_zyx:
+            box = tuple(slice(a, a + n) for a, n in zip(start, plan.patch_zyx, strict=True))
+            blender.add(start, network.run(padded.values_zyx[box][None])[0])
+            done += 1
+            progress(done / plan.tiles)
+        finished = blender.finish(layer.final_z)
+        for plane in range(finished.shape[1]):
+            if z_image.start <= z < z_image.stop:
+                yield finished[:, plane, y_image, x_image]
+            z += 1
 
 
 def _wanted_labels(network: Network, wanted: tuple[str, ...]) -> tuple[Label, ...]:
@@ -140,50 +148,11 @@ def _rules(labels: tuple[Label, ...]) -> tuple[Rule, ...]:
     return tuple(AtLeast(channel, float(np.log(t / (1 - t)))) for channel, t in thresholds)
 
 
-def _inside_body(volume: Volume, prepared: PreparedImage) -> Mask:
-    """(z, y, x) on the prepared grid: the body and a margin; everywhere if no body can be made out."""
-    body, thinning = coarse_body(volume)
-    image = canonical_geometry(volume.geometry)
-    if not body.any():
-        return np.ones(prepared.values_zyx.shape, dtype=bool)
-    nearest = []
-    for axis in range(3):
-        positions = _positions(prepared.geometry, image, axis) / thinning[axis]
-        nearest.append(np.clip(np.rint(positions), 0, body.shape[axis] - 1).astype(np.intp))
-    return _grown(body[np.ix_(*nearest)], prepared.geometry.spacing_zyx_mm)
-
-
-def _grown(mask_zyx: Mask, spacing_zyx_mm: tuple[float, float, float]) -> Mask:
-    """`mask_zyx` and all within a box of the margin around it; a plane at a time, and then along z."""
-    z, y, x = (ceil(BODY_MARGIN_MM / mm) for mm in spacing_zyx_mm)
-    kernel = np.ones((2 * y + 1, 2 * x + 1), dtype=np.uint8)
-    planes = np.stack([cv2.dilate(plane, kernel) for plane in mask_zyx.astype(np.uint8)])
-    grown = planes.copy()
-    for step in range(1, min(z, len(planes) - 1) + 1):
-        grown[step:] |= planes[:-step]
-        grown[:-step] |= planes[step:]
-    return grown.view(bool)
-
-
-def _box_to_look_at(inside_zyx: Mask, patch_zyx: tuple[int, int, int]) -> Box:
-    """The box of what is inside, widened to a patch where the grid has more: real surroundings, not padding."""
-    start, stop = [], []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        found = np.flatnonzero(inside_zyx.any(axis=others))
-        first, last = int(found[0]), int(found[-1]) + 1
-        n, missing = inside_zyx.shape[axis], max(0, patch_zyx[axis] - (last - first))
-        first = max(0, min(first - missing // 2, n - max(patch_zyx[axis], last - first)))
-        start.append(first)
-        stop.append(min(n, max(last, first + patch_zyx[axis])))
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-
-
 def _sampling(image: Geometry, network: Geometry, box: Box) -> tuple[AxisSampling, AxisSampling, AxisSampling]:
     """Where the voxels of `image` lie in the box of the `network` grid; those outside the box are left out."""
     axes = []
     for axis in range(3):
-        positions = _positions(image, network, axis)
+        positions = axis_positions(image, network, axis)
         start, stop = box.start_zyx[axis], box.stop_zyx[axis]
         # At the end of the grid the outer voxels continue to the image's border.
         from_start = positions >= start - 0.5 if start > 0 else np.ones(positions.size, dtype=bool)
@@ -191,15 +160,6 @@ def _sampling(image: Geometry, network: Geometry, box: Box) -> tuple[AxisSamplin
         looked_at = np.flatnonzero(from_start & to_stop)
         axes.append(AxisSampling.of(int(looked_at[0]), positions[looked_at] - start, stop - start))
     return axes[0], axes[1], axes[2]
-
-
-def _positions(of: Geometry, on: Geometry, axis: int) -> NDArray[np.float64]:
-    """Continuous indices on the grid `on` of the voxels of `of` along `axis`; the grids share their axes."""
-    start = on.lps_mm_to_index(of.origin_lps_mm)[axis]
-    positions: NDArray[np.float64] = start + np.arange(of.shape_zyx[axis]) * (
-        of.spacing_zyx_mm[axis] / on.spacing_zyx_mm[axis]
-    )
-    return positions
 
 
 def _on_image(

@@ -5,7 +5,8 @@ start: they are final and leave the accumulator, so that memory holds one layer 
 """
 
 from dataclasses import dataclass
-from math import ceil
+from itertools import product
+from math import ceil, gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,21 @@ def plan_tiles(inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], o
         tiles = [(z, y, x) for y in starts_y for x in starts_x if _inside(inside_zyx, (z, y, x), patch_zyx)]
         layers.append(Layer(tuple(tiles), final_z))
     return TilePlan((depth, height, width), patch_zyx, tuple(layers))
+
+
+def larger_patch(
+    shape_zyx: tuple[int, int, int], patch_zyx: tuple[int, int, int], overlap: float, most_voxels: int
+) -> tuple[int, int, int]:
+    """The patch at least as long as `patch_zyx` that covers a grid with the fewest voxels in all its tiles.
+
+    Sides grow by the largest power of two that divides all sides of `patch_zyx` (at most 32), so that a network that
+    halves its grid takes them too. A patch over `most_voxels` is not chosen, unless `patch_zyx` itself is one.
+    """
+    step = min(32, gcd(*patch_zyx) & -gcd(*patch_zyx))
+    sides = [range(p, max(p, n + step - 1) + 1, step) for p, n in zip(patch_zyx, shape_zyx, strict=True)]
+    allowed = [p for p in product(*sides) if prod(p) <= max(most_voxels, prod(patch_zyx))]
+    z, y, x = min(allowed, key=lambda p: (_voxels_run(shape_zyx, p, overlap), prod(p)))
+    return z, y, x
 
 
 def gaussian_weights(patch_zyx: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -124,6 +140,10 @@ def _starts(n: int, patch: int, overlap: float) -> list[int]:
     stride = max(1, int(patch * (1 - overlap)))
     count = ceil((n - patch) / stride) + 1
     return [round(i * (n - patch) / max(1, count - 1)) for i in range(count)]
+
+
+def _voxels_run(shape_zyx: tuple[int, int, int], patch_zyx: tuple[int, ...], overlap: float) -> int:
+    return prod(p * len(_starts(max(n, p), p, overlap)) for n, p in zip(shape_zyx, patch_zyx, strict=True))
 
 
 def _inside(inside_zyx: NDArray[np.bool_], start_zyx: tuple[int, int, int], patch_zyx: tuple[int, int, int]) -> bool:
