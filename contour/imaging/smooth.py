@@ -71,11 +71,12 @@ def signed_areas(y: NDArray[np.float64], x: NDArray[np.float64], loops: Loops) -
 
 
 def without_collinear(points_yx: NDArray[np.float64], loops: Loops) -> tuple[NDArray[np.float64], Loops]:
-    """The polygons without the points that lie on the straight line between their neighbours (within 1e-9 pixels)."""
+    """The polygons without the points that lie straight between their neighbours (within 1e-9 pixels); tips stay."""
     step = loops.following(points_yx) - points_yx
     before = loops.preceding(step)
     doubled_area = before[:, 0] * step[:, 1] - before[:, 1] * step[:, 0]
     turning = np.abs(doubled_area) > COLLINEAR_TOLERANCE_PIXELS * np.hypot(before[:, 0], before[:, 1])
+    turning |= before[:, 0] * step[:, 0] + before[:, 1] * step[:, 1] < 0  # the tip of a spike, out and back
     return points_yx[turning], loops.selected(turning)
 
 

@@ -2,7 +2,7 @@
 
     python -m scripts.bench.contours [--peer]
 
-Times are the best of three; memory is the peak of the process above what it held with the masks loaded.
+Times are CPU seconds (the machine may be shared), the best of three; memory is the peak of the process above what it held with the masks loaded.
 """
 
 import argparse
@@ -44,11 +44,11 @@ def show(name: str, structures: StructureSet, options: TraceOptions) -> None:
     traced, filled = float("inf"), float("inf")
     contours: list[Contours] = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         contours = [trace(s.mask_zyx, s.offset_zyx, options) for s in structures.structures]
-        middle = time.perf_counter()
+        middle = time.process_time()
         masks = [rasterise(c, SHAPE_ZYX[1:]) for c in contours]
-        traced, filled = min(traced, middle - start), min(filled, time.perf_counter() - middle)
+        traced, filled = min(traced, middle - start), min(filled, time.process_time() - middle)
     same = all(
         np.array_equal(mask, s.mask_zyx) and offset == s.offset_zyx
         for (mask, offset), s in zip(masks, structures.structures, strict=True)
@@ -60,13 +60,13 @@ def show(name: str, structures: StructureSet, options: TraceOptions) -> None:
 def show_contourpy(structures: StructureSet) -> None:
     import contourpy  # noqa: PLC0415  # the peer is there on request only
 
-    start = time.perf_counter()
+    start = time.process_time()
     points = 0
     for structure in structures.structures:
         for slice_yx in structure.mask_zyx:
             padded = np.pad(slice_yx, 1).astype(float)
             points += sum(len(line) for line in contourpy.contour_generator(z=padded).lines(0.5))
-    print(f"contourpy: traced {time.perf_counter() - start:.2f} s, {points} points")
+    print(f"contourpy: traced {time.process_time() - start:.2f} s, {points} points")
 
 
 def peak_mb() -> float:

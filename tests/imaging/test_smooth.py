@@ -144,6 +144,12 @@ def test_points_on_straight_lines_go():
     assert points[:4].tolist() == [[0, 0], [0, 2], [2, 2], [2, 0]]
 
 
+def test_the_tip_of_a_spike_stays():
+    points = np.array([(0, 0), (0, 2), (0, 4), (0, 2), (2, 2), (2, 0)], dtype=float)
+    kept, _ = without_collinear(points, Loops(np.array([0, 6])))
+    assert kept.tolist() == [[0, 0], [0, 4], [0, 2], [2, 2], [2, 0]]
+
+
 @pytest.mark.data
 def test_real_structures_come_back_voxel_for_voxel(shared_data: Path):
     folder = shared_data / "thorax" / "lidc_0001_auto"
