@@ -12,6 +12,7 @@ FloatArray = NDArray[np.float32]
 Heights = float | NDArray[np.floating]
 Distance = Callable[["Points"], FloatArray]
 CHUNK_VOXELS = 4_000_000
+_CORNERS = np.array([(i & 1, i & 2, i & 4) for i in range(8)], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,14 @@ class Canvas:
         self.hu_zyx: FloatArray = np.full(geometry.shape_zyx, background_hu, dtype=np.float32)
         self.labels_zyx = np.zeros(geometry.shape_zyx, dtype=np.uint8)
         self._origin = np.asarray(origin_lps_mm, dtype=float)
+        self._steps = geometry.steps_lps_mm
+        self._per_mm = np.linalg.inv(self._steps)
+        self._first = np.asarray(geometry.origin_lps_mm) - self._origin
 
     def points(self, box: Box) -> Points:
         """The centres of the voxels of `box`, as open as the grid's directions allow."""
-        steps = self.geometry.steps_lps_mm
-        corner = self.geometry.index_to_lps_mm(box.start_zyx) - self._origin
+        steps = self._steps
+        corner = np.asarray(box.start_zyx) @ steps + self._first
         parts = []
         for patient_axis in range(3):
             total = np.full((1, 1, 1), corner[patient_axis])
@@ -158,10 +162,9 @@ class Canvas:
 
     def chunks(self, solid: Solid, margin_mm: float = 2.0) -> list[Box]:
         """The solid's box in voxels, cut along z into parts of bounded size; empty where it misses the grid."""
-        low = np.asarray(solid.low_xyz_mm) - margin_mm + self._origin
-        high = np.asarray(solid.high_xyz_mm) + margin_mm + self._origin
-        corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
-        indices = self.geometry.lps_mm_to_index(corners)
+        low, high = np.asarray(solid.low_xyz_mm) - margin_mm, np.asarray(solid.high_xyz_mm) + margin_mm
+        corners = np.where(_CORNERS, high, low)
+        indices = (corners - self._first) @ self._per_mm
         start = np.maximum(np.floor(indices.min(axis=0)), 0).astype(int)
         stop = np.minimum(np.ceil(indices.max(axis=0)) + 1, self.geometry.shape_zyx).astype(int)
         if np.any(stop <= start):

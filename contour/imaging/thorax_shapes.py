@@ -62,7 +62,7 @@ class Thorax:
     def arm(self, side: int) -> Tube:
         """The raised arm from the shoulder up; `side` is 1 for left, -1 for right."""
         knots = ((95, -15, 40, 42), (128, -28, 85, 52), (150, -48, 125, 50), (158, -70, 170, 44), (160, -85, 215, 42))
-        return Tube.through(*[(side * x, float(y), float(z), float(r)) for x, y, z, r in knots], step_mm=12.0)
+        return Tube.through(*[(side * x, float(y), float(z), float(r)) for x, y, z, r in knots], step_mm=35.0)
 
     def body(self, p: Points) -> FloatArray:
         """The skin: torso and neck, arms blended in."""
