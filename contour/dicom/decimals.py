@@ -69,7 +69,8 @@ def _looked_up_records(values: NDArray[np.float64]) -> tuple[NDArray[np.uint8], 
 
 
 def _formatted_records(values: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    texts = [f"{value:.{DECIMALS}f}".encode() for value in values.tolist()]
+    rounded = np.round(values, DECIMALS) + 0.0  # adding 0 makes -0 a 0
+    texts = [f"{value:.{DECIMALS}f}".encode() for value in rounded.tolist()]
     width = MAX_DS_BYTES + 1
     records = np.frombuffer(b"".join(text.ljust(MAX_DS_BYTES, b"\0") + b"\\" for text in texts), dtype=np.uint8)
     return records.reshape(-1, width).copy(), np.array([len(text) + 1 for text in texts], dtype=np.intp)

@@ -121,6 +121,9 @@ def _frame_findings(contents: RtstructContents) -> Iterator[Finding]:
     elif contents.frame_of_reference_uid and contents.frame_of_reference_uid not in frames:
         message = f"Frame of Reference UID {contents.frame_of_reference_uid}; allowed: {_listed(frames)}"
         yield Finding("frame-of-reference-mismatch", Severity.STOP, message)
+    if frames and not contents.references:
+        message = "Referenced Frame of Reference Sequence names no series; allowed: the series that was contoured"
+        yield Finding("no-referenced-series", Severity.CHECK, message)
     for roi in contents.rois:
         if frames and roi.frame_of_reference_uid not in frames:
             message = (
