@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from contour.core.errors import InputRefused, Reason
@@ -83,14 +84,19 @@ def scan_folder(folder: Path, limits: ReadLimits) -> FolderContents:
         elif sop_class in SLICE_CLASSES | ENHANCED_CLASSES:
             images.setdefault("", []).append(elements)
         elif sop_class != _DICOMDIR:
-            others[UID(sop_class).name] += 1
+            others[UID(sop_class, validation_mode=IGNORE).name] += 1
     series = tuple(_sorted_out(uid, images[uid]) for uid in sorted(images))
     return FolderContents(folder, len(paths), series, tuple(homeless), _set_aside(others, foreign))
 
 
 def sop_class_of(elements: FileElements) -> str:
-    """The SOP Class of the data set, or of the file meta information where the data set breaks off before it."""
-    return Values(elements).text(Tag.SOP_CLASS_UID) or elements.media_storage_sop_class_uid
+    """The SOP Class of a file.
+
+    What the file meta information calls a slice is one, so that damage to its data set cannot make it something else
+    to be set aside; of other files the data set decides.
+    """
+    stated = elements.media_storage_sop_class_uid
+    return stated if stated in SLICE_CLASSES else Values(elements).text(Tag.SOP_CLASS_UID) or stated
 
 
 def shown(names: list[str]) -> str:

@@ -128,6 +128,11 @@ class Inflater:
         """Whether nothing more will come."""
         return self._inflater.eof or self._dry
 
+    @property
+    def complete(self) -> bool:
+        """Whether the stream's own end was met, not only the file's."""
+        return self._inflater.eof
+
     def read(self, count: int) -> bytes:
         """The next `count` inflated bytes; fewer only at the end."""
         pieces: list[bytes] = []
@@ -242,6 +247,10 @@ def _read(stream: BinaryIO, file: Path, name: str, wanted: Wanted, max_header_by
             walk.last_tag = 0xFFFFFFFF
         source = _Inflated(stream, start, file_bytes) if syntax.deflated else _Plain(stream, head, start, file_bytes)
         _walk_growing(source, syntax, walk)
+        if sop_class in wanted.image_classes and walk.pixels is None and not walk.other_pixels:
+            # Cut between two elements, or a header alone: either way not an image.
+            found = f"has {file_bytes} bytes and ends before PixelData (7FE0,0010)"
+            problem = InputRefused(Reason.TRUNCATED_FILE, name, found, "whole files")
     except _NeedMore as error:
         found = f"has {file_bytes} bytes and ends inside an element that reaches to byte {error.upto}"
         problem = InputRefused(Reason.TRUNCATED_FILE, name, found, "whole files")

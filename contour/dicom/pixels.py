@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.config import IGNORE
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
@@ -27,6 +28,7 @@ AIR_HU = -1000
 # A padding value between these would be tissue: what a header claims there is left alone, and reported.
 _TISSUE_HU = (-900.0, 3071.0)
 _MAX_THREADS = 16
+_LOOK_BEHIND_BYTES = 1 << 16  # enough for what may follow the pixels, and to see whether a deflated stream ends well
 
 Voxels = NDArray[np.int16] | NDArray[np.float32]
 Stored = NDArray[np.uint8] | NDArray[np.int8] | NDArray[np.uint16] | NDArray[np.int16]
@@ -198,9 +200,13 @@ def _native_bytes(header: SliceHeader) -> bytes:
 def _inflate(header: SliceHeader, stream: BinaryIO, length: int) -> bytes:
     try:
         inflater = Inflater(stream, header.file_bytes - header.data_set_start)
-        return inflater.read(header.pixels.offset + length)[header.pixels.offset :]
+        pixels = inflater.read(header.pixels.offset + length)[header.pixels.offset :]
+        behind = inflater.read(_LOOK_BEHIND_BYTES)
     except zlib.error as error:
         raise _refused(Reason.UNREADABLE_FILE, header, f"cannot be inflated ({error})", "an undamaged file") from error
+    if len(behind) < _LOOK_BEHIND_BYTES and not inflater.complete:
+        raise _truncated(header, "the deflated data end early")
+    return pixels
 
 
 def _read_into(stream: Any, room: NDArray[np.int16], header: SliceHeader) -> None:
@@ -232,7 +238,7 @@ def _within_bits(stored: Stored, header: SliceHeader) -> Stored:
 def _decoded(header: SliceHeader) -> Stored:
     codec = _CODECS.get(header.syntax.uid)
     if codec is None:
-        name = UID(header.syntax.uid).name
+        name = UID(header.syntax.uid, validation_mode=IGNORE).name
         allowed = "uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000 transfer syntaxes"
         raise _refused(Reason.UNSUPPORTED_TRANSFER_SYNTAX, header, name, allowed)
     frame = _frame(header)
@@ -269,12 +275,12 @@ def _frame(header: SliceHeader) -> bytes:
         while True:
             item = stream.read(8)
             tag, length = item[:4], int.from_bytes(item[4:], "little")
-            if tag == b"\xfe\xff\xdd\xe0":
-                break
-            if len(item) == 8 and tag != b"\xfe\xff\x00\xe0":
-                raise _refused(Reason.UNREADABLE_FILE, header, "no fragment where one must be", "PS3.5 annex A.4")
             if len(item) < 8 or stream.tell() + length > header.file_bytes:
                 raise _truncated(header, "ends inside its compressed pixels")
+            if tag == b"\xfe\xff\xdd\xe0":
+                break
+            if tag != b"\xfe\xff\x00\xe0":
+                raise _refused(Reason.UNREADABLE_FILE, header, "no fragment where one must be", "PS3.5 annex A.4")
             fragments.append(stream.read(length))
     return b"".join(fragments[1:])  # the first is the Basic Offset Table
 

@@ -294,9 +294,7 @@ def _pixels(elements: FileElements, values: Values) -> PixelLocation:
     if values.integer(Tag.NUMBER_OF_FRAMES, missing=1) != 1:
         raise values.invalid(Tag.NUMBER_OF_FRAMES, "one slice a file", Reason.UNSUPPORTED_OBJECT)
     if elements.pixels is None:
-        if elements.other_pixels:
-            raise values.refused(Reason.UNSUPPORTED_PIXELS, "floating-point pixels", "integer Pixel Data (7FE0,0010)")
-        raise values.refused(Reason.MISSING_ATTRIBUTE, "no PixelData (7FE0,0010)", "images with pixels")
+        raise values.refused(Reason.UNSUPPORTED_PIXELS, "floating-point pixels", "integer PixelData (7FE0,0010)")
     return elements.pixels
 
 

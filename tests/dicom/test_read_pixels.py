@@ -284,7 +284,6 @@ def test_values_that_break_their_representation(tmp_path: Path, keyword: str, va
         "PixelRepresentation",
         "SOPInstanceUID",
         "StudyInstanceUID",
-        "PixelData",
     ],
 )
 def test_missing_attribute_is_named_and_never_defaulted(tmp_path: Path, keyword: str) -> None:
