@@ -2,7 +2,8 @@
 
     python -m scripts.bench.contours [--peer]
 
-Times are CPU seconds (the machine may be shared), the best of three; memory is the peak of the process above what it held with the masks loaded.
+Times are CPU seconds (the machine may be shared), the best of three; memory is the peak of the process above what it
+held with the masks loaded.
 """
 
 import argparse

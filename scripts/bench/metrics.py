@@ -3,8 +3,8 @@
     python -m scripts.bench.metrics --peer PATH/bin/python
 
 `--peer` is the interpreter of an environment with surface-distance 0.1, numpy 1.26 and scipy 1.11 (newer ones do not
-run it). Both compute the same numbers from the same masks, one structure after the other, on one thread, in CPU seconds (the machine may be
-shared); the peer gets each pair cut to the box around both, as an experienced user would do.
+run it). Both compute the same numbers from the same masks, one structure after the other, on one thread; times are CPU
+seconds, as the machine may be shared. The peer gets each pair cut to the box around both, as an experienced user would.
 """
 
 import argparse
