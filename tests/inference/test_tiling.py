@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contour.inference.tiling import UNCOVERED_LOGIT, Blender, TilePlan, gaussian_weights, plan_tiles
+from contour.inference.tiling import (
+    UNCOVERED_LOGIT,
+    Blender,
+    TilePlan,
+    gaussian_weights,
+    larger_patch,
+    plan_tiles,
+)
 
 SIDES = st.integers(1, 24)
 
@@ -88,3 +95,28 @@ def test_overlap_has_bounds(overlap: float) -> None:
 def test_a_grid_smaller_than_the_patch_is_refused() -> None:
     with pytest.raises(ValueError, match="smaller than the patch"):
         plan_tiles(np.ones((3, 4, 4), dtype=bool), (4, 4, 4), 0.5)
+
+
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300)),
+    st.integers(0, 4_000_000),
+    st.floats(0, 0.6),
+)
+def test_larger_patches_keep_to_their_bounds(shape: tuple[int, int, int], most: int, overlap: float) -> None:
+    given_patch = (64, 80, 96)
+    patch = larger_patch(shape, given_patch, overlap, most)
+    assert np.prod(patch) <= max(most, np.prod(given_patch))
+    assert all(p >= g and p % 16 == 0 for p, g in zip(patch, given_patch, strict=True))
+    if most < np.prod(given_patch):
+        assert patch == given_patch
+
+
+def test_a_larger_patch_repeats_less() -> None:
+    shape, given_patch = (133, 147, 130), (64, 80, 96)
+    everything = np.ones(shape, dtype=bool)
+    voxels = plan_tiles(everything, given_patch, 0.25).tiles * np.prod(given_patch)
+    patch = larger_patch(shape, given_patch, 0.25, 2_500_000)
+    grid = tuple(max(n, p) for n, p in zip(shape, patch, strict=True))
+    larger = plan_tiles(np.ones(grid, dtype=bool), patch, 0.25).tiles * np.prod(patch)
+    assert larger < 0.5 * voxels
+    assert larger_patch(shape, given_patch, 0.25, 10_000_000) == (144, 160, 144)
