@@ -13,6 +13,7 @@ MIN_BODY_ML = 20.0
 MAX_SLICE_MM = 5.0
 SOFT_TISSUE_HU = (-300.0, 300.0)  # fat to enhanced vessels
 MEDIAN_HU = (-150.0, 150.0)  # of soft tissue in any part of an adult body
+DENSE_HU = 700.0  # cortical bone and metal, a small part of any image
 
 
 def check_image(volume: Volume) -> tuple[Finding, ...]:
@@ -53,6 +54,10 @@ def _refuse_without_hu(body_zyx: Mask, volume: Volume, thinning_zyx: tuple[int, 
     allowed = f"HU: a tenth of the body or more from {low:g} to {high:g}, median {MEDIAN_HU[0]:g} to {MEDIAN_HU[1]:g}"
     if soft.size < 0.1 * inside.size:
         found = f"{100 * soft.size / inside.size:.1f} % of the body between {low:g} and {high:g} HU"
+        raise InputRefused(Reason.IMPLAUSIBLE_IMAGE, "image values", found, allowed)
+    dense = float(np.mean(inside > DENSE_HU))
+    if dense > 0.2:
+        found = f"{100 * dense:.0f} % of the body above {DENSE_HU:g} HU, as without the rescale intercept"
         raise InputRefused(Reason.IMPLAUSIBLE_IMAGE, "image values", found, allowed)
     median = float(np.median(soft))
     if not MEDIAN_HU[0] <= median <= MEDIAN_HU[1]:

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from contour.config import shipped_folder
+from contour.core.errors import ConfigError, PackageError
+from contour.core.nomenclature import lookup
+from contour.library import find_package, load_protocol, packages_for, protocol_files
+
+
+@pytest.mark.parametrize("path", protocol_files(), ids=lambda p: p.stem)
+def test_shipped_protocols_load_under_their_names_with_known_structures(path: Path) -> None:
+    protocol = load_protocol(path.stem)
+    assert protocol.name == path.stem
+    assert [s.name for s in protocol.structures if lookup(s.name) is None] == []
+
+
+def test_the_thorax_protocol_draws_the_organs_at_risk() -> None:
+    names = {s.name for s in load_protocol("thorax_oar").structures if s.required}
+    assert names >= {"Lung_L", "Lung_R", "Heart", "Esophagus", "Trachea", "SpinalCord", "A_Aorta", "Liver"}
+
+
+def test_an_unknown_protocol_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="thorax_oar"):
+        load_protocol("nonsense")
+
+
+def test_a_sites_own_folder_counts_first(tmp_path: Path, tiny_protocol_file: Path) -> None:
+    own = tmp_path / "thorax_oar.yaml"
+    own.write_text(tiny_protocol_file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_protocol("thorax_oar", (tmp_path,)).title == "What HU alone can tell"
+
+
+@pytest.mark.parametrize(
+    ("structures", "message"),
+    [
+        ("[]", "is empty"),
+        ("[{name: A_name_of_seventeen}]", "16"),
+        ("[{name: Heart}, {name: HEART}]", "without regard to case"),
+        ("[{name: Heart, volume: [1, 2]}]", "unknown key volume"),
+        ("[{name: Heart, components: biggest}]", "largest"),
+        ("[{name: Heart, volume_ml: [3, 2]}]", "must not be above"),
+    ],
+)
+def test_mistakes_in_a_protocol_name_file_and_place(tmp_path: Path, structures: str, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"name: w\ntitle: W\nmodality: CT\npackages: []\nstructures: {structures}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as error:
+        load_protocol(str(path))
+    assert "wrong.yaml" in str(error.value)
+
+
+def test_packages_come_in_the_protocols_order_or_are_missed_by_name(
+    tiny_models: Path, tiny_protocol_file: Path
+) -> None:
+    protocol = load_protocol(str(tiny_protocol_file))
+    assert [p.manifest.name for p in packages_for(protocol, (tiny_models,))] == ["tiny"]
+    with pytest.raises(PackageError, match="package tiny"):
+        packages_for(protocol)
+    with pytest.raises(PackageError, match="absent"):
+        find_package("absent", (tiny_models,))
+
+
+def test_an_installation_has_its_configs() -> None:
+    assert (shipped_folder("configs") / "protocols" / "thorax_oar.yaml").is_file()
