@@ -22,6 +22,7 @@ from contour.dicom.rtstruct_contents import (
 )
 
 MAX_FILE_BYTES = 1 << 30
+MAX_COORDINATE_MM = 1e6
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -254,6 +255,9 @@ def _roi_contours(path: Path, item: _Item, image_uids: _ImageUids) -> RoiContour
     except ValueError as error:
         where, found = f"{path}, contours of ROI {roi_number}", f"Contour Data: {error}"
         raise InputRefused(Reason.INVALID_ATTRIBUTE, where, found, "decimal numbers") from error
+    if np.abs(parsed.values).max(initial=0.0) > MAX_COORDINATE_MM:
+        found = f"a coordinate of {float(np.abs(parsed.values).max()):g} mm"
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, f"{path}, contours of ROI {roi_number}", found, "within 1 km")
     counts = np.array([text.count(b"\\") + 1 if text else 0 for text in texts], dtype=np.int64)
     stated = [contour.integer(0x30060046) for contour in contours]
     starts = np.zeros(len(contours) + 1, dtype=np.intp)

@@ -199,13 +199,17 @@ def _interpolated(structure: Structure, indices_zyx: NDArray[np.float64]) -> NDA
 
 
 def _near_border(mask_zyx: Mask, reach_mm: float, geometry: Geometry) -> Mask:
-    """Voxels whose centre a contour that moves by `reach_mm` within its slice can pass; none for 0 mm."""
-    rows, columns = (int(np.floor(reach_mm / mm + 0.5)) for mm in geometry.spacing_zyx_mm[1:])
-    low, high = mask_zyx, mask_zyx
+    """Voxels whose centre a contour that moves by `reach_mm` within its slice can pass; none for 0 mm.
+
+    Contours cut the corners of voxels at 45 degrees, where a centre is only half a voxel over the root of 2 away.
+    """
+    rows, columns = (int(np.floor(reach_mm * np.sqrt(2) / mm + 0.5)) for mm in geometry.spacing_zyx_mm[1:])
+    low = high = np.pad(mask_zyx, ((0, 0), (rows, rows), (columns, columns)))  # beyond its box all is outside
     for axis, steps in ((1, rows), (2, columns)):
         for _ in range(steps):
             low, high = _least_of_neighbours(low, axis), ~_least_of_neighbours(~high, axis)
-    return high & ~low
+    near = high & ~low
+    return near[:, rows : near.shape[1] - rows, columns : near.shape[2] - columns]
 
 
 def _least_of_neighbours(mask_zyx: Mask, axis: int) -> Mask:

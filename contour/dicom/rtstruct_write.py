@@ -202,7 +202,7 @@ def _copy(data_set: Dataset, keyword: str, value: str) -> None:
 
 def _character_set(series: ImageSeries, data_set: Dataset) -> str:
     """The images' own character set where it holds every text, else Unicode: nothing may become a question mark."""
-    texts = [str(element.value) for element in data_set if element.VR in ("LO", "LT", "PN", "SH", "ST")]
+    texts = [str(element.value) for element in data_set.iterall() if element.VR in ("LO", "LT", "PN", "SH", "ST")]
     declared = series.specific_character_set
     if len(declared) == 1 and declared[0] in python_encoding:
         try:

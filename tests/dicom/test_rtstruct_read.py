@@ -16,6 +16,7 @@ from contour.core.errors import InputRefused, Reason
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_read import read_contours, read_rtstruct
 from contour.dicom.rtstruct_write import write_rtstruct
+from contour.dicom.write_series import SeriesOptions, write_series
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,15 @@ def test_sequences_nested_without_end_are_refused(tmp_path, case):
     nested.write_bytes(data[:start] + b"\x06\x30\x39\x00\xff\xff\xff\xff" + item * 100_000)
     with pytest.raises(InputRefused, match="nest deeper"):
         read_contours(nested)
+
+
+def test_coordinates_that_no_patient_has_are_refused(tmp_path, case):
+    def far_away(data_set):
+        item = data_set.ROIContourSequence[0].ContourSequence[0]
+        item.ContourData = ["1e300", *list(item.ContourData)[1:]]
+
+    with pytest.raises(InputRefused, match="1e\\+300 mm"):
+        read_contours(rewritten(case[0], tmp_path / "far.dcm", far_away))
 
 
 def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path, case):
@@ -243,12 +253,14 @@ def test_plastimatch_fills_a_clinical_case_alike(shared_data, tmp_path):
     folder = shared_data / "archive/LUNG1-002"
     series = read_series(folder)
     structures = read_rtstruct(folder / "1.dcm", series, names=("Heart", "Lung R"))
-    command = ["plastimatch", "convert", "--input", str(folder / "1.dcm"), "--referenced-ct", str(folder)]
-    subprocess.run(
-        [*command, "--output-prefix", str(tmp_path), "--prefix-format", "nrrd"], check=True, capture_output=True
-    )
+    # plastimatch gets the CT uncompressed and without the archive's other objects, among which it loses a slice.
+    ct, masks = tmp_path / "ct", tmp_path / "masks"
+    write_series(series.volume, series.identity, ct, SeriesOptions(seed="plastimatch"))
+    command = ["plastimatch", "convert", "--input", str(folder / "1.dcm"), "--referenced-ct", str(ct)]
+    command += ["--output-prefix", str(masks), "--prefix-format", "nrrd"]
+    subprocess.run(command, check=True, capture_output=True)
     for structure in structures.structures:
-        file = tmp_path / (structure.name.replace(" ", "_") + ".nrrd")
+        file = masks / (structure.name.replace(" ", "_") + ".nrrd")
         theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(file))) > 0
         ours = structure.full_mask(series.volume.geometry.shape_zyx)
         dice = 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))

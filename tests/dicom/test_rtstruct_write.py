@@ -201,6 +201,17 @@ def test_what_the_images_say_is_copied_even_where_it_breaks_rules(tmp_path):
     assert b"x" * 30 in written
 
 
+def test_a_package_named_in_another_script_keeps_its_name(tmp_path):
+    series = series_on(
+        axial(), replace(IDENTITY, patient_name="A^B", study_description="", referring_physician_name="")
+    )
+    series = replace(series, specific_character_set=("ISO_IR 100",))
+    structures = anatomy(axial())
+    lung = replace(structures.structures[0], provenance=replace(PACKAGE, package="өкпе"))
+    path = write_rtstruct(with_structures(structures, lung), series, tmp_path / "rs.dcm").path
+    assert "өкпе 1.2.0" in read_contours(path).rois[0].generation_description
+
+
 def test_structures_without_a_voxel_are_left_out_and_named(tmp_path):
     structures = anatomy(axial())
     empty = replace(structures.structures[0], name="Lung_R", mask_zyx=np.zeros((0, 0, 0), dtype=bool))
@@ -325,14 +336,25 @@ def test_a_file_cut_short_on_its_way_to_the_disk_is_not_released(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_smoothed_and_decimated_contours_are_proven_within_their_bounds(tmp_path):
+@pytest.mark.parametrize(("smoothing_mm", "decimation_mm"), [(0.2, 0.1), (0.0, 0.4), (0.3, 0.3)])
+def test_smoothed_and_decimated_contours_are_proven_within_their_bounds(tmp_path, smoothing_mm, decimation_mm):
     geometry = axial()
     structures, series = anatomy(geometry), series_on(geometry)
-    options = TraceOptions(geometry.spacing_zyx_mm[1:], smoothing_mm=0.2, decimation_mm=0.1)
+    options = TraceOptions(geometry.spacing_zyx_mm[1:], smoothing_mm=smoothing_mm, decimation_mm=decimation_mm)
     result = write_rtstruct(structures, series, tmp_path / "rs.dcm", WriteOptions(trace=options))
     for drawn, read in zip(structures.structures, read_rtstruct(result.path, series).structures, strict=True):
         difference = np.count_nonzero(drawn.full_mask(geometry.shape_zyx) != read.full_mask(geometry.shape_zyx))
-        assert difference <= 0.02 * np.count_nonzero(drawn.mask_zyx), drawn.name
+        if smoothing_mm + decimation_mm < 0.4:
+            assert difference == 0, drawn.name
+        assert difference <= 0.1 * np.count_nonzero(drawn.mask_zyx), drawn.name
+
+
+def test_a_structure_that_decimation_wipes_out_is_not_released(tmp_path):
+    geometry = axial()
+    options = TraceOptions(geometry.spacing_zyx_mm[1:], decimation_mm=1.2)
+    with pytest.raises(NotReleased) as caught:
+        write_rtstruct(anatomy(geometry), series_on(geometry), tmp_path / "rs.dcm", WriteOptions(trace=options))
+    assert caught.value.differences == ("Cochlea_L: no voxel lies inside the contours that were read back",)
 
 
 @pytest.fixture(scope="module")
