@@ -73,6 +73,35 @@ def test_points_stand_half_way_between_inside_and_outside_in_the_patient(tmp_pat
     assert np.abs(2 * indices - np.rint(2 * indices)).max() * max(geometry.spacing_zyx_mm) < 0.004
 
 
+def points_by_name(path):
+    contents = read_contours(path)
+    return {
+        roi.name: sorted(map(tuple, contents.contours_of(roi.number).points_lps_mm.tolist())) for roi in contents.rois
+    }
+
+
+@pytest.mark.parametrize("axes", [(2,), (1,), (0,), (1, 2), (0, 1, 2)], ids=str)
+def test_the_way_an_image_is_stored_does_not_move_contours_in_the_patient(tmp_path, axes):
+    geometry = oblique()
+    structures = anatomy(geometry)
+    corner = [n - 1 if axis in axes else 0 for axis, n in enumerate(geometry.shape_zyx)]
+    flipped_geometry = replace(
+        geometry,
+        origin_lps_mm=tuple(geometry.index_to_lps_mm(corner).tolist()),
+        axes_lps=tuple(tuple(-c for c in axis) if i in axes else axis for i, axis in enumerate(geometry.axes_lps)),
+    )
+    flipped = [
+        structure(s.name, np.flip(s.full_mask(geometry.shape_zyx), axes), provenance=s.provenance)
+        for s in structures.structures
+    ]
+    flipped_set = replace(structures, geometry=flipped_geometry, structures=tuple(flipped))
+    before = points_by_name(write_rtstruct(structures, series_on(geometry), tmp_path / "a.dcm").path)
+    after = points_by_name(write_rtstruct(flipped_set, series_on(flipped_geometry), tmp_path / "b.dcm").path)
+    assert before.keys() == after.keys()
+    for name, points in before.items():
+        assert np.abs(np.array(points) - np.array(after[name])).max() < 0.0025, name
+
+
 def test_the_same_input_gives_the_same_bytes_but_for_dates_and_times(tmp_path):
     structures, series = anatomy(oblique()), series_on(oblique())
     first = write_rtstruct(structures, series, tmp_path / "1.dcm", WriteOptions(now=NOW))
