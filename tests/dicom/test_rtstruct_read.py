@@ -260,7 +260,7 @@ def test_plastimatch_fills_a_clinical_case_alike(shared_data, tmp_path):
     command += ["--output-prefix", str(masks), "--prefix-format", "nrrd"]
     subprocess.run(command, check=True, capture_output=True)
     for structure in structures.structures:
-        file = masks / (structure.name.replace(" ", "_") + ".nrrd")
+        file = masks / f"{structure.name}.nrrd"
         theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(file))) > 0
         ours = structure.full_mask(series.volume.geometry.shape_zyx)
         dice = 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))
