@@ -70,7 +70,8 @@ def contour_differences(
     mask, offset = rasterise(polygons, geometry.shape_zyx[1:])
     reach_mm = trace.smoothing_mm + trace.decimation_mm
     differences = list(_mask_differences(structure, mask, offset, geometry, reach_mm))
-    indices = np.column_stack((np.repeat(placed.slice_indices, contours.point_counts), polygons.points_yx))
+    slices = np.repeat(placed.slice_indices, contours.point_counts).astype(np.float64)
+    indices = np.column_stack((slices, polygons.points_yx))
     return differences + list(_surface_differences(structure, indices, geometry, trace))
 
 
