@@ -61,7 +61,7 @@ def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        build_app()()
+        build_app()(prog_name="contour")
     except Stopped as stopped:
         sys.exit(128 + stopped.number)
     except ContourError as error:

@@ -43,7 +43,7 @@ def run_series(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Contour the image series in SERIES_FOLDER: rtstruct.dcm, report.json and preview.png."""
+    """Contour the image series in a folder: rtstruct.dcm, report.json and preview.png."""
     chosen = load_protocol(protocol, tuple(protocols))
     packages = packages_for(chosen, tuple(models))
     target = output_folder or Path(f"{series_folder.resolve().name}-contours")

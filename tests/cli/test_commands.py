@@ -1,0 +1,294 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contour import pipeline
+from contour.core.errors import NotReleased
+from contour.dicom.read_series import read_series
+from contour.dicom.rtstruct_read import read_rtstruct
+from contour.imaging.phantom import Phantom
+
+Contour = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def drawn(
+    thorax_series: Path, tiny_models: Path, tiny_protocol_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The output of one run, made in a process of its own, as users do."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    command = "from contour.cli.main import run; run()"
+    arguments = [
+        "run",
+        thorax_series,
+        "-p",
+        tiny_protocol_file,
+        "--models",
+        tiny_models,
+        "-o",
+        folder,
+        "--threads",
+        "1",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", command, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Released" in ended.stdout
+    assert "Lungs" in ended.stdout
+    assert "Serik" not in ended.stdout + ended.stderr
+    assert "Серік" not in ended.stdout + ended.stderr
+    return folder
+
+
+def test_run_writes_the_three_files(drawn: Path) -> None:
+    assert sorted(p.name for p in drawn.iterdir()) == ["preview.png", "report.json", "rtstruct.dcm"]
+
+
+def test_run_prints_the_report_as_json(
+    contour: Contour,
+    thorax_series: Path,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ("-p", tiny_protocol_file, "--models", tiny_models, "-o", tmp_path / "o", "--json", "--engine", "cpu")
+    assert contour("run", thorax_series, *arguments) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "o" / "report.json").read_text(encoding="utf-8"))
+    assert printed.err == ""
+
+
+def test_a_refused_series_is_exit_code_2_with_place_and_next_step(
+    contour: Contour,
+    thorax_series: Path,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = tmp_path / "ct"
+    shutil.copytree(thorax_series, broken)
+    sorted(broken.iterdir())[20].unlink()
+    arguments = ("-p", tiny_protocol_file, "--models", tiny_models, "-o", tmp_path / "o")
+    assert contour("run", broken, *arguments) == 2
+    told = capsys.readouterr().err
+    assert "Refused (missing-slice)" in told
+    assert "Next:" in told
+    assert not (tmp_path / "o").exists()
+
+
+def test_not_released_is_exit_code_3(
+    contour: Contour,
+    thorax_series: Path,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NotReleased(("Lungs: mirrored",))
+
+    monkeypatch.setattr(pipeline, "write_rtstruct", refuse)
+    arguments = ("-p", tiny_protocol_file, "--models", tiny_models, "-o", tmp_path / "o")
+    assert contour("run", thorax_series, *arguments) == 3
+    printed = capsys.readouterr()
+    assert "Not released" in printed.err
+    assert "Lungs: mirrored" in printed.out
+    assert not (tmp_path / "o" / "rtstruct.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "nowhere"), "nowhere"),
+        (("run", ".", "-p", "nonsense"), "thorax_oar"),
+        (("models", "show", "nonsense"), "not installed"),
+        (("run",), "series_folder"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_mistakes_are_exit_code_2_and_say_what_is_allowed(
+    contour: Contour,
+    arguments: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert contour(*arguments) == 2
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_package_is_never_opened(
+    contour: Contour,
+    thorax_series: Path,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(tiny_models, tmp_path / "models")
+    network = tmp_path / "models" / "tiny" / "model.onnx"
+    network.write_bytes(network.read_bytes() + b"x")
+    arguments = ("-p", tiny_protocol_file, "--models", tmp_path / "models", "-o", tmp_path / "o")
+    assert contour("run", thorax_series, *arguments) == 2
+    assert "sha256" in capsys.readouterr().err
+    assert contour("models", "verify", "tiny", "--models", tmp_path / "models") == 2
+    assert contour("models", "verify", "tiny", "--models", tiny_models) == 0
+
+
+def test_check_finds_nothing_on_what_run_wrote(
+    contour: Contour, drawn: Path, thorax_series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contour("check", drawn / "rtstruct.dcm", "--series", thorax_series, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_compare_with_itself_is_perfect(
+    contour: Contour, drawn: Path, thorax_series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtstruct = drawn / "rtstruct.dcm"
+    assert contour("compare", rtstruct, rtstruct, "--series", thorax_series, "--json", "-t", "2") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert set(rows) == {"Body", "Lungs", "Bone"}
+    for row in rows.values():
+        assert (row["dice"], row["surface_dice"], row["hd95_mm"], row["added_path_length_mm"]) == (1.0, 1.0, 0.0, 0.0)
+        assert row["tolerance_mm"] == 2.0
+
+
+def test_compare_pairs_names(
+    contour: Contour, drawn: Path, thorax_series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtstruct = drawn / "rtstruct.dcm"
+    pair = ("compare", rtstruct, rtstruct, "--series", thorax_series, "--json")
+    assert contour(*pair, "--pair", "Lungs=Bone") == 0
+    assert json.loads(capsys.readouterr().out)["Lungs"]["dice"] == 0.0
+    assert contour(*pair, "--pair", "Lungs=Nothing") == 2
+
+
+def test_masks_come_back_from_nifti_unchanged(
+    contour: Contour, drawn: Path, thorax_series: Path, thorax: Phantom, tmp_path: Path
+) -> None:
+    masks, again = tmp_path / "masks", tmp_path / "again.dcm"
+    assert (
+        contour("convert", "to-nifti", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", masks, "--image") == 0
+    )
+    assert sorted(p.name for p in masks.iterdir()) == ["Body.nii.gz", "Bone.nii.gz", "Lungs.nii.gz", "image.nii.gz"]
+    assert contour("convert", "to-nifti", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", masks) == 2
+    assert contour("convert", "to-rtstruct", masks, "--series", thorax_series, "-o", again) == 0
+    series = read_series(thorax_series)
+    first = {s.name: s for s in read_rtstruct(drawn / "rtstruct.dcm", series).structures}
+    for structure in read_rtstruct(again, series).structures:
+        assert np.array_equal(structure.mask_zyx, first[structure.name].mask_zyx)
+        assert structure.interpreted_type == first[structure.name].interpreted_type
+
+
+def test_a_mask_on_another_grid_is_refused(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = tmp_path / "masks"
+    assert contour("convert", "to-nifti", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", masks) == 0
+    fewer = tmp_path / "fewer"
+    shutil.copytree(thorax_series, fewer)
+    sorted(fewer.iterdir())[-1].unlink()
+    assert contour("convert", "to-rtstruct", masks, "--series", fewer, "-o", tmp_path / "x.dcm") == 2
+    assert "wrong-series" in capsys.readouterr().err
+    assert not (tmp_path / "x.dcm").exists()
+
+
+def test_demo_measures_against_the_truth(
+    contour: Contour,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("contour.cli.demo.SPACING_ZYX_MM", (8.0, 4.0, 4.0))
+    folder = tmp_path / "demo"
+    arguments = ("demo", "-p", tiny_protocol_file, "--models", tiny_models, "-o", folder, "--json")
+    assert contour(*arguments) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["report"]["released"]
+    assert content["agreement"]["Body"]["dice"] > 0.98
+    assert contour("check", folder / "truth.dcm", "--series", folder / "ct") == 0
+    assert contour(*arguments) == 2
+    assert contour(*arguments, "--overwrite") == 0
+    assert {p.name for p in folder.iterdir()} == {"ct", "truth.dcm", "rtstruct.dcm", "report.json", "preview.png"}
+
+
+@pytest.mark.parametrize("command", [("protocols", "list"), ("protocols", "show", "thorax_oar")])
+def test_listing_protocols(contour: Contour, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert contour(*command) == 0
+    assert "Esophagus" in capsys.readouterr().out
+    assert contour(*command, "--json") == 0
+    json.loads(capsys.readouterr().out)
+
+
+def test_listing_models(contour: Contour, tiny_models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("models", "list"), ("models", "show", "tiny")):
+        assert contour(*command, "--models", tiny_models) == 0
+        assert "Lungs, Bone" in capsys.readouterr().out
+        assert contour(*command, "--models", tiny_models, "--json") == 0
+        json.loads(capsys.readouterr().out)
+
+
+def test_doctor_sees_this_machine(contour: Contour, tiny_models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contour("doctor", "--models", tiny_models, "--json")
+    lines = {line["part"]: line for line in json.loads(capsys.readouterr().out)}
+    assert lines["Package tiny"]["verdict"] == "good"
+    assert all(lines[f"DICOM {name}"]["verdict"] == "good" for name in ("RLE", "JPEG-LS", "JPEG 2000"))
+    assert "CPUExecutionProvider" in lines["ONNX Runtime"]["found"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals end a process at once there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_nothing(
+    thorax_series: Path, tiny_models: Path, tiny_protocol_file: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    # The run stops in the middle of writing: a preview that never ends stands in for a slow disk.
+    program = (
+        "import sys, time; from contour import pipeline; from contour.cli.main import run\n"
+        "def slow(*_):\n    print('writing', flush=True); time.sleep(60)\n"
+        "pipeline.write_preview = slow; run()"
+    )
+    arguments = [
+        "run",
+        thorax_series,
+        "-p",
+        tiny_protocol_file,
+        "--models",
+        tiny_models,
+        "-o",
+        tmp_path / "o",
+        "--json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == b"writing"
+    assert list((tmp_path / "o").iterdir())
+    started = time.monotonic()
+    process.send_signal(number)
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 128 + number
+    assert time.monotonic() - started < 60
+    assert list(tmp_path.iterdir()) == []
