@@ -3,7 +3,8 @@
     python -m scripts.bench.inference [--series FOLDER] [--filters 16 32 64 128] [--patch 96 96 96] [--spacing 3]
 
 The work starts with the CT in memory and ends with one mask per structure on the CT's grid. Each contender runs in a
-process of its own, and its peak memory is that whole process's. The network is a DynUNet with random weights whose
+process of its own, and its peak memory is that whole process's. Seconds are processor seconds of all threads: on a
+machine that is busy with other things only they can be compared. The network is a DynUNet with random weights whose
 logits are added, scaled down, to bands of smoothed HU: its cost is a trained network's, and its structures are as
 smooth as organs. The peer gets our prepared image, cut to our box around the body, so that both run about the same
 number of patches; it brings the logits back to the CT's grid by trilinear interpolation and takes the argmax, as
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,14 @@ def show(outcomes: dict[str, Outcome], work: Path) -> None:
     for name, o in outcomes.items():
         around = o.seconds - o.seconds_network
         print(
-            f"{name}: {o.seconds:.1f} s, of which {o.patches} patches {o.seconds_network:.1f} s and the rest "
+            f"{name}: {o.seconds:.1f} processor s, of which {o.patches} patches {o.seconds_network:.1f} s and the rest "
             f"{around:.2f} s; peak {o.peak_gb:.2f} GB"
         )
     ours, peer = outcomes["contour"], outcomes["monai"]
     rest = (peer.seconds - peer.seconds_network) / (ours.seconds - ours.seconds_network)
-    print(f"MONAI / contour: seconds {peer.seconds / ours.seconds:.1f}, around the network {rest:.1f}, ", end="")
+    network = peer.seconds_network / peer.patches / (ours.seconds_network / ours.patches)
+    print(f"MONAI / contour: whole {peer.seconds / ours.seconds:.1f}, a patch {network:.1f}, ", end="")
+    print(f"around the network {rest:.1f}, ", end="")
     print(f"memory {peer.peak_gb / ours.peak_gb:.1f}")
     a, b = np.load(work / "contour.npy"), np.load(work / "monai.npy")
     dice = [2 * np.sum((a == c) & (b == c)) / (np.sum(a == c) + np.sum(b == c)) for c in np.unique(a)]
@@ -115,9 +118,9 @@ def contend(contender: str, work: Path) -> None:
 
 def contour_labels(volume: Volume, work: Path) -> tuple[NDArray[np.uint8], float, list[float]]:
     network = TimedNetwork(open_network(load_package(work), SessionOptions(threads=THREADS)))
-    start = time.perf_counter()
+    start = time.process_time()
     drawn = predict(network, volume, network.manifest.names, options=PredictOptions(overlap=OVERLAP))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     labels = np.zeros(volume.geometry.shape_zyx, dtype=np.uint8)
     for channel, structure in enumerate(drawn, start=1):
         box = tuple(slice(a, a + n) for a, n in zip(structure.offset_zyx, structure.mask_zyx.shape, strict=True))
@@ -134,9 +137,9 @@ class TimedNetwork(Network):
 
     def run(self, images_nzyx: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Network.run`."""
-        start = time.perf_counter()
+        start = time.process_time()
         logits = super().run(images_nzyx)
-        self.seconds.append(time.perf_counter() - start)
+        self.seconds.append(time.process_time() - start)
         return logits
 
 
@@ -154,12 +157,12 @@ def monai_labels(volume: Volume, work: Path) -> tuple[NDArray[np.uint8], float, 
     patches: list[float] = []
 
     def timed(image: torch.Tensor) -> torch.Tensor:
-        start = time.perf_counter()
+        start = time.process_time()
         logits: torch.Tensor = network(image)
-        patches.append(time.perf_counter() - start)
+        patches.append(time.process_time() - start)
         return logits
 
-    start = time.perf_counter()
+    start = time.process_time()
     prepared = preprocess(volume, manifest.preprocessing)
     box = box_of(around_body(volume, prepared), manifest.patch_shape_zyx)
     with torch.inference_mode():
@@ -170,7 +173,7 @@ def monai_labels(volume: Volume, work: Path) -> tuple[NDArray[np.uint8], float, 
         whole = interpolate(logits, size=canonical_geometry(volume.geometry).shape_zyx, mode="trilinear")
         labels = whole.argmax(dim=1)[0].to(torch.uint8).numpy()
         masks = [labels == channel for channel in range(1, CHANNELS)]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert len(masks) == CHANNELS - 1
     return labels, seconds, patches
 
@@ -243,7 +246,9 @@ def painted_ct() -> Volume:
             voxels[structure.box.slices][structure.mask_zyx] = PAINTED_HU[structure.name]
     noise = np.random.default_rng(0).integers(-20, 21, size=voxels.shape[1:], dtype=np.int16)
     voxels += noise
-    return Volume(voxels, structures.geometry, Modality.CT)
+    # Spacings at which the network's 3 mm grid shares the CT's borders: the peer's interpolation knows no other offset.
+    geometry = replace(structures.geometry, spacing_zyx_mm=(1.995, 0.984375, 0.984375))
+    return Volume(voxels, geometry, Modality.CT)
 
 
 def write_volume(volume: Volume, work: Path) -> None:
