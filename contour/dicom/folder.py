@@ -68,6 +68,9 @@ def scan_folder(folder: Path, limits: ReadLimits) -> FolderContents:
     homeless: list[InputRefused] = []
     for path in paths:
         name = path.relative_to(folder).as_posix()
+        if not path.is_file():  # a pipe or a device would never end
+            foreign.append(name)
+            continue
         elements = read_elements(path, name, WANTED, limits.max_header_bytes)
         if elements is None:
             if _should_be_dicom(path):

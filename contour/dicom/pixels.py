@@ -364,8 +364,25 @@ def _decode_jpeg2000(header: SliceHeader, frame: bytes) -> NDArray[Any]:
     return np.asarray(imagecodecs.jpeg2k_decode(frame))
 
 
-def _decode_by_pydicom(header: SliceHeader, frame: bytes) -> NDArray[Any]:
-    """RLE, and JPEG with 8 to 16 bits, by the decoders that pydicom finds (pylibjpeg's)."""
+def _decode_rle(header: SliceHeader, frame: bytes) -> NDArray[Any]:
+    """Byte planes of packed bits, the most significant first: PS3.5 annex G."""
+    planes = header.pixel_format.bits_allocated // 8
+    numbers = np.frombuffer(frame[:64], "<u4")
+    if len(numbers) < 16 or numbers[0] != planes:
+        raise ValueError(f"{planes} RLE segments expected")
+    ends = [*(int(n) for n in numbers[2 : planes + 1]), len(frame)]
+    pixels = np.empty((*header.shape_yx, planes), np.uint8)
+    for i, (start, end) in enumerate(zip(numbers[1 : planes + 1], ends, strict=True)):
+        plane = np.empty(header.shape_yx, np.uint8)
+        count = len(imagecodecs.packbits_decode(frame[int(start) : end], out=plane.reshape(-1).data))
+        if count != plane.size:
+            raise ValueError(f"an RLE segment of {count} pixels")
+        pixels[..., planes - 1 - i] = plane
+    return pixels.view(f"<u{planes}")[..., 0]
+
+
+def _decode_jpeg(header: SliceHeader, frame: bytes) -> NDArray[Any]:
+    """JPEG with 8 to 16 bits, lossless or not, by the decoder that pydicom finds (pylibjpeg's)."""
     pixels, _ = get_decoder(UID(header.syntax.uid)).as_array(
         _encapsulated(frame),
         index=0,
@@ -390,7 +407,7 @@ def _encapsulated(frame: bytes) -> bytes:
     return item + b"\0\0\0\0" + item + len(even).to_bytes(4, "little") + even + b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
-_JPEG = _Codec(_check_jpeg, _decode_by_pydicom)
+_JPEG = _Codec(_check_jpeg, _decode_jpeg)
 _JPEG_LS = _Codec(_check_jpeg, _decode_jpegls)
 _JPEG_2000 = _Codec(_check_jpeg2000, _decode_jpeg2000)
 _CODECS = {
@@ -402,5 +419,5 @@ _CODECS = {
     "1.2.840.10008.1.2.4.81": _JPEG_LS,
     "1.2.840.10008.1.2.4.90": _JPEG_2000,
     "1.2.840.10008.1.2.4.91": _JPEG_2000,
-    "1.2.840.10008.1.2.5": _Codec(_check_rle, _decode_by_pydicom),
+    "1.2.840.10008.1.2.5": _Codec(_check_rle, _decode_rle),
 }
