@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,13 @@ class Manifest:
 
     A network has one float32 input (N, 1, z, y, x), prepared as `preprocessing` says, and one float32 output
     (N, channels, z, y, x) of logits; it is run on patches of `patch_shape_zyx`. A channel that no label names competes
-    with the others and is not drawn.
+    with the others and is not drawn. `largest_patch_voxels`, where it is given, allows larger patches of up to so many
+    voxels: less is computed twice, but a network that normalises over its patch answers otherwise on a larger one, so
+    a package states it only after both were measured, and memory grows with it (0.5 to 0.7 GB a million voxels).
 
     Raises:
         ValueError: no labels, labels that share a name or a channel, softmax and sigmoid labels mixed, or a name,
-            checksum or patch shape of the wrong form.
+            checksum, patch shape or size of the wrong form.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Manifest:
     preprocessing: Preprocessing
     labels: tuple[Label, ...]
     training: Training
+    largest_patch_voxels: int | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -88,6 +92,8 @@ class Manifest:
             raise ValueError(f"onnx_sha256 {self.onnx_sha256!r}: 64 lower-case hexadecimal digits")
         if min(self.patch_shape_zyx) < 1:
             raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: every axis needs at least one voxel")
+        if self.largest_patch_voxels is not None and self.largest_patch_voxels < prod(self.patch_shape_zyx):
+            raise ValueError(f"largest_patch_voxels {self.largest_patch_voxels}: at least the voxels of a patch")
         if not self.labels:
             raise ValueError("labels: a network draws at least one structure")
         _refuse_repeats("channel", [str(label.channel) for label in self.labels])

@@ -30,9 +30,8 @@ Progress = Callable[[float], None]
 class PredictOptions:
     """How an image is cut into tiles. `overlap` is the part of a patch shared with the next one along an axis.
 
-    `body_only` leaves out what lies more than 10 mm outside the patient's body. `patch_voxels` None runs patches of
-    the shape that the network was trained on. A number allows larger ones, up to so many voxels: they repeat less of
-    each other, but a network that normalises over its patch answers a little differently, and memory grows with them.
+    `body_only` leaves out what lies more than 10 mm outside the patient's body. `patch_voxels` allows patches up to so
+    many voxels; None means what the package says (`Manifest.largest_patch_voxels`).
     """
 
     overlap: float = 0.25
@@ -83,8 +82,9 @@ def predict(
     inside = around_body(volume, prepared) if options.body_only else np.ones(prepared.values_zyx.shape, dtype=bool)
     patch = manifest.patch_shape_zyx
     box = box_of(inside, patch)
-    if options.patch_voxels is not None:
-        patch = larger_patch(box.shape_zyx, patch, options.overlap, options.patch_voxels)
+    most_voxels = options.patch_voxels or manifest.largest_patch_voxels
+    if most_voxels is not None:
+        patch = larger_patch(box.shape_zyx, patch, options.overlap, most_voxels)
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
     painter = Painter(_rules(labels), [label.channel for label in labels], _sampling(image, prepared.geometry, box))

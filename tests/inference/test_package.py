@@ -48,6 +48,7 @@ def test_a_missing_file_is_named(package: ModelPackage, file: str) -> None:
         ("licence: ", "license: ", "licence"),
         ("std: 1.0", "std: 0.0", "above 0"),
         ("version: 1.0.0", "version: 1", "is not a str"),
+        ("largest_patch_voxels: null", "largest_patch_voxels: 100", "at least the voxels of a patch"),
     ],
 )
 def test_a_mistake_in_the_manifest_is_named(package: ModelPackage, old: str, new: str, message: str) -> None:

@@ -10,7 +10,7 @@ from tiny_networks import HU, box_mean_network, linear_network, make_package
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
-from contour.inference.package import Label
+from contour.inference.package import Label, load_package, write_manifest
 from contour.inference.predict import Drawn, PredictOptions, predict
 from contour.inference.session import Network, SessionOptions, open_network
 
@@ -163,6 +163,25 @@ def test_fewer_tiles_are_run_on_a_small_body(network: Network, monkeypatch: pyte
     in_body = len(patches)
     predict(network, volume, ("Heart",), options=PredictOptions(body_only=False))
     assert in_body < 0.4 * (len(patches) - in_body)
+
+
+def test_larger_patches_run_where_the_package_allows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_package(tmp_path, linear_network(SLOPES, INTERCEPTS), LABELS)
+    volume = patient(centred((60, 70, 70), (3.0, 3.0, 3.0)), (10.0, 0.0, 0.0))
+    expected = predict(open_network(package), volume, ("Heart", "Body"))
+    write_manifest(replace(package.manifest, largest_patch_voxels=1_000_000), tmp_path)
+    network = open_network(load_package(tmp_path))
+    shapes = []
+    run = network.run
+    monkeypatch.setattr(network, "run", lambda patch: shapes.append(patch.shape) or run(patch))
+    drawn = predict(network, volume, ("Heart", "Body"))
+    assert len(shapes) == 1
+    assert all(n % 8 == 0 for n in shapes[0][1:])
+    for one, other in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(one.mask_zyx, other.mask_zyx)
+    shapes.clear()
+    predict(network, volume, ("Heart",), options=PredictOptions(patch_voxels=1))
+    assert set(shapes) == {(1, 16, 24, 24)}
 
 
 def test_air_alone_draws_nothing(network: Network) -> None:
