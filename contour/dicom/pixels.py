@@ -313,7 +313,14 @@ def _check_claim(header: SliceHeader, claim: tuple[int, int, int, int] | None) -
     return claim[3]
 
 
+def _check_end(header: SliceHeader, frame: bytes) -> None:
+    """Every JPEG stream ends in the marker FFD9; decoders make something up of a stream without it."""
+    if not frame[-64:].rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise _truncated(header, "its compressed pixels have no end marker")
+
+
 def _check_jpeg(header: SliceHeader, frame: bytes) -> int:
+    _check_end(header, frame)
     return _check_claim(header, _jpeg_claim(frame))
 
 
@@ -334,6 +341,7 @@ def _jpeg_claim(frame: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _check_jpeg2000(header: SliceHeader, frame: bytes) -> int:
+    _check_end(header, frame)
     return _check_claim(header, _jpeg2000_claim(frame))
 
 

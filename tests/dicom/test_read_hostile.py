@@ -1,4 +1,5 @@
 import contextlib
+import os
 import struct
 import tracemalloc
 import zlib
@@ -10,7 +11,13 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from contour.core.errors import InputRefused, Reason
 from contour.dicom.part10 import read_elements
@@ -193,9 +200,24 @@ def test_compressed_frame_of_another_size_is_not_decoded(tmp_path: Path, syntax:
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
 def test_damaged_compressed_pixels(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     files = phantoms.ct_series(tmp_path, options=SeriesOptions("s", transfer_syntax_uid=str(syntax)))
-    phantoms.edit(files[2], lambda ds: setattr(ds, "PixelData", encapsulate([b"\xff\xd8garbage!" * 9])))
+    phantoms.edit(
+        files[2], lambda ds: setattr(ds, "PixelData", encapsulate([b"\xff\xd8" + b"garbage!" * 9 + b"\xff\xd9"]))
+    )
     refused = refusal(tmp_path)
     assert refused.reason is Reason.UNREADABLE_FILE
+    assert refused.where == "0003.dcm"
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_compressed_stream_without_its_end(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    files = phantoms.ct_series(tmp_path, options=SeriesOptions("s", transfer_syntax_uid=str(syntax)))
+
+    def cut(ds: Dataset) -> None:
+        ds.PixelData = encapsulate([get_frame(ds.PixelData, 0, number_of_frames=1)[:-40]])
+
+    phantoms.edit(files[2], cut)
+    refused = refusal(tmp_path)
+    assert refused.reason is Reason.TRUNCATED_FILE
     assert refused.where == "0003.dcm"
 
 
@@ -276,6 +298,29 @@ def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
         with contextlib.suppress(InputRefused):
             assert read_series(tmp_path).volume.geometry.shape_zyx[0] == 2
         assert all(listing.slices <= 2 for listing in find_series(tmp_path))
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_random_damage_of_compressed_pixels(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    options = SeriesOptions("s", transfer_syntax_uid=str(syntax))
+    files = phantoms.ct_series(tmp_path, phantoms.axial_geometry((2, 16, 16)), options)
+    whole = files[0].read_bytes()
+    start = whole.index(struct.pack("<HH", 0x7FE0, 0x0010)) + 12
+    rng = np.random.default_rng(7)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in rng.integers(start, len(whole), 2):
+            damaged[place] = rng.integers(0, 256)
+        files[0].write_bytes(bytes(damaged))
+        with contextlib.suppress(InputRefused):
+            assert read_series(tmp_path).volume.geometry.shape_zyx == (2, 16, 16)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    phantoms.ct_series(tmp_path)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    assert "pipe.dcm" in read_series(tmp_path).findings[0].message
 
 
 def test_random_bytes_are_never_followed_beyond_the_file(tmp_path: Path) -> None:
