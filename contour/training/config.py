@@ -7,10 +7,14 @@ from contour.imaging.preprocess import Preprocessing
 
 @dataclass(frozen=True)
 class TrainedLabel:
-    """A structure to learn: its TG-263 name and the names it has in the sources, joined into one mask."""
+    """A structure to learn: its TG-263 name and the names it has in the sources, joined into one mask.
+
+    `patches` is how often a patch is centred on it, relative to the other structures and to background, which has 1.
+    """
 
     name: str
     sources: tuple[str, ...]
+    patches: float = 1.0
 
 
 @dataclass(frozen=True)

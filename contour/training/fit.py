@@ -28,13 +28,18 @@ def fit(config: TrainingConfig, data: FitInput, folder: Path, workers: int = 1) 
     The checkpoint's network weights are the exponential moving average.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.ckpt"
+    if (
+        last.exists()
+        and torch.load(last, map_location="cpu", weights_only=True)["global_step"] >= config.schedule.steps
+    ):
+        return last
     pl.seed_everything(config.schedule.seed, workers=True)
     if data.start is None:
         network: torch.nn.Module = build_network(config.network, len(config.labels) + 1)
     else:
         network = trained_network(config, data.start).train()
     module = SegmentationModule(network, config.schedule)
-    last = folder / "last.ckpt"
     trainer = pl.Trainer(
         default_root_dir=folder,
         max_steps=config.schedule.steps,

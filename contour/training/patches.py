@@ -49,6 +49,7 @@ def patch_transform(config: TrainingConfig) -> mt.Compose:
                 keys,
                 label_key="label",
                 spatial_size=large,
+                ratios=[1.0, *(label.patches for label in config.labels)],
                 num_classes=channels,
                 indices_key="label_cls_indices",
                 allow_smaller=True,

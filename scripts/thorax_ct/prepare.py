@@ -20,6 +20,7 @@ ATLAS = "lidc_0001_auto"
 LABELLED = ("totalseg_example_3mm", "totalseg_slab20")
 LABELS_ONLY = ("totalseg_s0327_labels_only", "totalseg_s0328_labels_only")
 UNLABELLED = ("lidc_0314", "lidc_1011", "radiogenomics_r01_001", "cmb_crc_01068", "4dlung_hm10395", "acrin_flt_013")
+PROPAGATED = "propagated"
 CONTRAST_SHARES = (1.0, 0.5, 0.2, 0.0)
 SYNTHETIC_EACH = 8
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
@@ -47,7 +48,7 @@ TISSUES = (
 # What a registration cannot place to a voxel stays unknown in a band of this many voxels about its border; a thin
 # structure is unknown altogether until the network itself has an opinion.
 BAND_VOXELS = {"Heart": 1, "A_Aorta": 1, "SpinalCord": 1, "Liver": 2, "Trachea": 1}
-THIN = ("Esophagus", "Spleen", "Stomach", "Kidney_L", "Kidney_R", "V_Venacava_S", "V_Venacava_I")
+THIN = ("Esophagus", "Spleen", "Stomach")
 
 
 def prepare_all(data: Path, folder: Path, config: TrainingConfig) -> None:
@@ -133,8 +134,9 @@ def _prepare_propagated(data: Path, folder: Path, name: str, config: TrainingCon
     empty = PreparedImage(atlas.voxels_zyx.astype(np.float32), atlas.geometry)
     atlas_labels = resample_labels(joined(labels, values, config), atlas_volume.geometry, empty)
     moved, _ = propagate_labels(atlas, atlas_labels, target)
-    doubtful = with_doubt(moved, target, config)
-    save_case(prepare_case(name, target, doubtful, all_drawn(config), config.preprocessing), path)
+    (folder / PROPAGATED).mkdir(exist_ok=True)
+    _store(folder / PROPAGATED, name, target, moved, config)  # as they came, for `refine`
+    _store(folder, name, target, with_doubt(moved, target, config), config)
 
 
 def with_doubt(moved: NDArray[np.uint8], target: Volume, config: TrainingConfig) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The network's own opinion of the propagated labels: where both agree, or it alone is sure, the label is known."""
+"""Labels fused from registration and the network's own opinion: known where both together leave little doubt."""
 
 from pathlib import Path
 
@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from contour.training.atlas import LUNG_HU
 from contour.training.cases import UNKNOWN, Case, load_case, save_case
 from contour.training.config import TrainingConfig
-from scripts.thorax_ct.prepare import UNLABELLED
+from scripts.thorax_ct.prepare import PROPAGATED, UNLABELLED
 
-SURE = 0.85
+OPINION = 0.6  # the network's share of a vote; the rest is the propagated label's, blurred by a voxel
+MARGIN = 0.25  # between the first and the second of the votes, below which a voxel stays unknown
 MEASURED = ("Lung_L", "Lung_R", "Trachea")  # placed by their HU, which no network may overrule
 
 
@@ -24,23 +27,29 @@ def refine_all(source: Path, target: Path, network: torch.nn.Module, config: Tra
         if refined.exists():
             continue
         if path.stem in UNLABELLED:
-            save_case(refine(load_case(path), network, config), refined)
+            propagated = load_case(source / PROPAGATED / path.name)
+            save_case(refine(load_case(path), propagated, network, config), refined)
         else:
             refined.hardlink_to(path)
 
 
-def refine(case: Case, network: torch.nn.Module, config: TrainingConfig) -> Case:
-    """The case with its unknown voxels filled where the network is sure, and its contradictions made unknown."""
-    probability = _probabilities(case, network, config)
-    opinion = probability.argmax(axis=0).astype(np.uint8)
-    sure = probability.max(axis=0) >= SURE
-    measured = np.isin(case.labels_zyx, [i for i, x in enumerate(config.labels, start=1) if x.name in MEASURED])
-    known = case.labels_zyx != UNKNOWN
-    labels = np.full(case.labels_zyx.shape, UNKNOWN, dtype=np.uint8)
-    agree = known & (opinion == case.labels_zyx)
-    labels[agree] = case.labels_zyx[agree]
-    labels[~known & sure] = opinion[~known & sure]
+def refine(case: Case, propagated: Case, network: torch.nn.Module, config: TrainingConfig) -> Case:
+    """The case with labels that network and registration vote for; what their HU place stays as it is."""
+    votes = OPINION * _probabilities(case, network, config)
+    for value in range(len(config.labels) + 1):
+        votes[value] += (1 - OPINION) * ndimage.gaussian_filter(
+            (propagated.labels_zyx == value).astype(np.float32), 1.0
+        )
+    labels = votes.argmax(axis=0).astype(np.uint8)
+    second, first = np.partition(votes, -2, axis=0)[-2:]
+    labels[first - second < MARGIN] = UNKNOWN
+    air_filled = [i for i, x in enumerate(config.labels, start=1) if x.name in MEASURED]
+    measured = np.isin(case.labels_zyx, air_filled)
     labels[measured] = case.labels_zyx[measured]
+    # Air that is neither lung nor trachea by its HU and place is background, whatever the votes: the room, the bowel.
+    clip, mean, std = config.preprocessing.clip, config.preprocessing.mean, config.preprocessing.std
+    air = case.image_zyx < (max(LUNG_HU, clip[0]) - mean) / std
+    labels[air & ~measured & np.isin(votes.argmax(axis=0), [0, *air_filled])] = 0
     return Case(case.name, case.image_zyx, _without_islands(labels, len(config.labels)), case.drawn)
 
 
