@@ -1,0 +1,81 @@
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from contour.config import load_config, shipped_folder
+from contour.core.errors import ConfigError
+
+
+class Color(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+@dataclass(frozen=True)
+class Part:
+    size_mm: float
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Whole:
+    title: str
+    parts: tuple[Part, ...]
+    color: Color = Color.RED
+    count: int = 1
+    limit: float | None = None
+
+
+def load(tmp_path: Path, text: str) -> Whole:
+    path = tmp_path / "whole.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, Whole)
+
+
+def test_yaml_becomes_nested_dataclasses(tmp_path: Path) -> None:
+    found = load(
+        tmp_path, "title: Пример\nparts: [{size_mm: 2, names: [a, b]}, {size_mm: 0.5}]\ncolor: green\nlimit: 3\n"
+    )
+    assert found == Whole("Пример", (Part(2.0, ("a", "b")), Part(0.5)), Color.GREEN, 1, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("title: t\nparts: []\ncolour: red\n", ("unknown key colour", "color")),
+        ("title: t\nparts: [{size: 1}]\n", ("parts[0]", "size")),
+        ("parts: []\n", ("title",)),
+        ("title: 5\nparts: []\n", ("title", "not a str")),
+        ("title: t\nparts: []\ncount: yes\n", ("count", "not a int")),
+        ("title: t\nparts: []\ncount: 1.5\n", ("count", "not a int")),
+        ("title: t\nparts: [{size_mm: wide}]\n", ("parts[0].size_mm", "not a number")),
+        ("title: t\nparts: []\ncolor: blue\n", ("color", "red, green")),
+        ("- a list\n", ("list", "title")),
+        ("title: [\n", ("not YAML",)),
+    ],
+)
+def test_mistakes_name_the_key_and_what_is_allowed(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    message = str(error.value)
+    assert "whole.yaml" in message
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load_config(tmp_path / "absent.yaml", Whole)
+
+
+def test_yaml_never_runs_code(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not YAML"):
+        load(tmp_path, "title: !!python/object/apply:os.getcwd []\nparts: []\n")
+
+
+def test_what_ships_is_found_and_what_does_not_is_named() -> None:
+    assert (shipped_folder("configs") / "protocols").is_dir()
+    with pytest.raises(ConfigError, match="nonsense"):
+        shipped_folder("nonsense")
