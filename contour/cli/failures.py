@@ -36,9 +36,9 @@ def next_step(error: ContourError | OSError) -> str:
     if isinstance(error, InputRefused):
         return _step_for(error.reason)
     if isinstance(error, PackageError):
-        return "`contour models verify` checks every package; a damaged one must be installed again."
+        return "`contour models list` shows what is installed, `contour models verify` whether it is whole; --models adds a folder."
     if isinstance(error, ConfigError):
-        return "Correct that, or see `contour protocols list` and `contour run --help`."
+        return "Correct that and run again; --help shows the options of each command."
     if isinstance(error, NotReleased):
         return "Nothing was written. Keep the input and report this: it is a fault of the program."
     return "Check the disk, the folder and its permissions. Nothing was left half-written."
