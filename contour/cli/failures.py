@@ -36,7 +36,7 @@ def next_step(error: ContourError | OSError) -> str:
     if isinstance(error, InputRefused):
         return _step_for(error.reason)
     if isinstance(error, PackageError):
-        return "`contour models list` shows what is installed, `contour models verify` whether it is whole; --models adds a folder."
+        return "See `contour models list` and `contour models verify`; --models FOLDER adds packages of your own."
     if isinstance(error, ConfigError):
         return "Correct that and run again; --help shows the options of each command."
     if isinstance(error, NotReleased):
