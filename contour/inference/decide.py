@@ -8,7 +8,7 @@ everywhere.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -114,33 +114,42 @@ class _NetworkPlane:
     codes_yx: tuple[NDArray[np.uint8], ...]
 
 
-@dataclass
-class _Pieces:
-    """A channel's masks by image plane, each cropped to what it holds."""
+@dataclass(frozen=True)
+class _Piece:
+    """A mask of one image plane, cropped to what it holds, a bit a voxel: all pieces wait until the image is done."""
 
-    starts_zyx: list[tuple[int, int, int]] = field(default_factory=list)
-    masks_yx: list[Mask] = field(default_factory=list)
+    start_zyx: tuple[int, int, int]
+    width: int
+    bits_yx: NDArray[np.uint8]
 
-    def add(self, mask_yx: Mask, start_zyx: tuple[int, int, int]) -> None:
-        rows = np.flatnonzero(mask_yx.any(axis=1))
-        if rows.size == 0:
-            return
-        mask = mask_yx[rows[0] : rows[-1] + 1]
-        columns = np.flatnonzero(mask.any(axis=0))
-        z, y, x = start_zyx
-        self.starts_zyx.append((z, y + int(rows[0]), x + int(columns[0])))
-        self.masks_yx.append(mask[:, columns[0] : columns[-1] + 1].copy())
+    @property
+    def stop_zyx(self) -> tuple[int, int, int]:
+        z, y, x = self.start_zyx
+        return z + 1, y + len(self.bits_yx), x + self.width
 
-    def joined(self) -> tuple[Mask, tuple[int, int, int]]:
-        if not self.masks_yx:
-            return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
-        starts = np.array(self.starts_zyx)
-        stops = starts + [(1, *mask.shape) for mask in self.masks_yx]
-        first = starts.min(axis=0)
-        whole = np.zeros(stops.max(axis=0) - first, dtype=bool)
-        for (z, y, x), mask in zip(starts - first, self.masks_yx, strict=True):
-            whole[z, y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-        return whole, (int(first[0]), int(first[1]), int(first[2]))
+
+def _piece(mask_yx: Mask, start_zyx: tuple[int, int, int]) -> _Piece | None:
+    rows = np.flatnonzero(mask_yx.any(axis=1))
+    if rows.size == 0:
+        return None
+    mask = mask_yx[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(mask.any(axis=0))
+    mask = mask[:, columns[0] : columns[-1] + 1]
+    z, y, x = start_zyx
+    return _Piece((z, y + int(rows[0]), x + int(columns[0])), mask.shape[1], np.packbits(mask, axis=1))
+
+
+def _joined(pieces: list[_Piece]) -> tuple[Mask, tuple[int, int, int]]:
+    if not pieces:
+        return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
+    z0, y0, x0 = (min(piece.start_zyx[axis] for piece in pieces) for axis in range(3))
+    z1, y1, x1 = (max(piece.stop_zyx[axis] for piece in pieces) for axis in range(3))
+    whole = np.zeros((z1 - z0, y1 - y0, x1 - x0), dtype=bool)
+    for piece in pieces:
+        (z, y, x), (_, stop_y, stop_x) = piece.start_zyx, piece.stop_zyx
+        mask = np.unpackbits(piece.bits_yx, axis=1, count=piece.width).view(bool)
+        whole[z - z0, y - y0 : stop_y - y0, x - x0 : stop_x - x0] = mask
+    return whole, (z0, y0, x0)
 
 
 class Painter:
@@ -154,7 +163,7 @@ class Painter:
     ) -> None:
         self._rules = tuple(rules)
         self._z, self._y, self._x = sampling_zyx
-        self._pieces = {channel: _Pieces() for channel in channels}
+        self._pieces: dict[int, list[_Piece]] = {channel: [] for channel in channels}
         self._previous: _NetworkPlane | None = None
         self._next_z = 0
 
@@ -168,7 +177,7 @@ class Painter:
 
     def drawn(self, channel: int) -> tuple[Mask, tuple[int, int, int]]:
         """The mask of a channel and the image index where it starts; (0, 0, 0) voxels if nothing was painted."""
-        return self._pieces[channel].joined()
+        return _joined(self._pieces[channel])
 
     def _paint_between(self, below: _NetworkPlane, above: _NetworkPlane, planes: NDArray[np.intp]) -> None:
         """Paint the image planes (entries of the z sampling) that lie between two neighbouring network planes."""
@@ -193,8 +202,9 @@ class Painter:
 
     def _keep(self, codes_yx: NDArray[np.uint8], start_zyx: tuple[int, int, int], rule: Rule) -> None:
         for channel, pieces in self._pieces.items():
-            if rule.decides(channel):
-                pieces.add(codes_yx == channel, start_zyx)
+            piece = _piece(codes_yx == channel, start_zyx) if rule.decides(channel) else None
+            if piece is not None:
+                pieces.append(piece)
 
 
 @dataclass(frozen=True)
