@@ -24,6 +24,7 @@ from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
 from contour.imaging.body import body_mask
+from contour.imaging.contours import TraceOptions
 from contour.imaging.postprocess import finish
 from contour.imaging.preview import PreviewOptions, write_preview
 from contour.inference.predict import predict
@@ -36,6 +37,11 @@ REPORT_FILE = "report.json"
 PREVIEW_FILE = "preview.png"
 BODY_NAMES = ("Body", "External")  # drawn from the image's values where no package draws them
 UNNAMED_COLOR_RGB = (255, 255, 255)
+
+# Contours leave the staircase of the pixels by at most these parts of a pixel: too little to change any voxel that a
+# reader at voxel centres gets back, see `TraceOptions`.
+SMOOTHING_PIXELS = 0.3
+DECIMATION_PIXELS = 0.1
 
 Progress = Callable[[str, float], None]  # a stage's name, and the part of it that is done, 0 to 1
 
@@ -227,8 +233,11 @@ def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], Non
 
 def _write(structures: StructureSet, series: ImageSeries, path: Path) -> tuple[str | None, tuple[str, ...]]:
     """(SOP Instance UID, nothing) of the released file, or (None, what differed)."""
+    spacing_yx_mm = structures.geometry.spacing_zyx_mm[1:]
+    pixel_mm = min(spacing_yx_mm)
+    trace = TraceOptions(spacing_yx_mm, SMOOTHING_PIXELS * pixel_mm, DECIMATION_PIXELS * pixel_mm)
     try:
-        written = write_rtstruct(structures, series, path, WriteOptions())
+        written = write_rtstruct(structures, series, path, WriteOptions(trace=trace))
     except NotReleased as error:
         return None, error.differences
     return written.sop_instance_uid, ()
