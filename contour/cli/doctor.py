@@ -12,7 +12,6 @@ from pathlib import Path
 import onnxruntime
 import psutil
 import typer
-from pydicom.pixels import get_decoder
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,18 +20,12 @@ from contour.cli.failures import ExitCode
 from contour.cli.options import Json, ModelFolders
 from contour.cli.terminal import output, print_json
 from contour.core.errors import ContourError
+from contour.dicom.pixels import decoders
 from contour.inference.session import verify_package
 from contour.library import all_packages, load_protocol, packages_for, protocol_files
 
 MIN_MEMORY_GB = 4.0
 MIN_FREE_DISK_GB = 2.0
-
-TRANSFER_SYNTAXES = (
-    ("RLE", "1.2.840.10008.1.2.5"),
-    ("JPEG lossless", "1.2.840.10008.1.2.4.70"),
-    ("JPEG-LS", "1.2.840.10008.1.2.4.80"),
-    ("JPEG 2000", "1.2.840.10008.1.2.4.90"),
-)
 
 
 class Verdict(StrEnum):
@@ -97,10 +90,9 @@ def _engines() -> Iterator[Diagnosis]:
 
 
 def _decoders() -> Iterator[Diagnosis]:
-    for name, uid in TRANSFER_SYNTAXES:
-        decoder = get_decoder(uid)
-        found = "readable" if decoder.is_available else "; ".join(decoder.missing_dependencies)
-        yield Diagnosis(f"DICOM {name}", found, Verdict.GOOD if decoder.is_available else Verdict.BAD)
+    for name, readable in decoders():
+        found = "readable" if readable else "imagecodecs was built without it"
+        yield Diagnosis(f"DICOM {name}", found, Verdict.GOOD if readable else Verdict.BAD)
 
 
 def _packages(folders: tuple[Path, ...]) -> Iterator[Diagnosis]:

@@ -16,7 +16,6 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.config import IGNORE
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from contour.core.errors import InputRefused, Reason
@@ -390,29 +389,8 @@ def _decode_rle(header: SliceHeader, frame: bytes) -> NDArray[Any]:
 
 
 def _decode_jpeg(header: SliceHeader, frame: bytes) -> NDArray[Any]:
-    """JPEG with 8 to 16 bits, lossless or not, by the decoder that pydicom finds (pylibjpeg's)."""
-    pixels, _ = get_decoder(UID(header.syntax.uid)).as_array(
-        _encapsulated(frame),
-        index=0,
-        raw=True,
-        rows=header.shape_yx[0],
-        columns=header.shape_yx[1],
-        number_of_frames=1,
-        samples_per_pixel=1,
-        photometric_interpretation="MONOCHROME2",
-        pixel_representation=int(header.pixel_format.signed),
-        bits_allocated=header.pixel_format.bits_allocated,
-        bits_stored=header.pixel_format.bits_stored,
-        pixel_keyword="PixelData",
-    )
-    return np.asarray(pixels)
-
-
-def _encapsulated(frame: bytes) -> bytes:
-    """One frame as one fragment behind an empty offset table."""
-    even = frame + b"\0" * (len(frame) % 2)
-    item = b"\xfe\xff\x00\xe0"
-    return item + b"\0\0\0\0" + item + len(even).to_bytes(4, "little") + even + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    """JPEG of 8 and 12 bits by its cosines, and lossless JPEG (process 14) of up to 16 bits."""
+    return np.asarray(imagecodecs.jpeg_decode(frame))
 
 
 _JPEG = _Codec(_check_jpeg, _decode_jpeg)
@@ -429,3 +407,13 @@ _CODECS = {
     "1.2.840.10008.1.2.4.91": _JPEG_2000,
     "1.2.840.10008.1.2.5": _Codec(_check_rle, _decode_rle),
 }
+
+
+def decoders() -> tuple[tuple[str, bool], ...]:
+    """The families of compressed pixels, and whether this installation decodes them."""
+    return (
+        ("RLE", bool(imagecodecs.PACKBITS.available)),
+        ("JPEG", bool(imagecodecs.JPEG8.available and imagecodecs.JPEGSOF3.available)),
+        ("JPEG-LS", bool(imagecodecs.JPEGLS.available)),
+        ("JPEG 2000", bool(imagecodecs.JPEG2K.available)),
+    )

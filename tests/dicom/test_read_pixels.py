@@ -106,6 +106,24 @@ def test_encodings_by_independent_tools(tmp_path: Path, encoder: str, signed: bo
     assert coded.content_sha256 == plain.content_sha256
 
 
+@pytest.mark.peer
+@pytest.mark.skipif(shutil.which("dcmcjpeg") is None, reason="dcmcjpeg is not installed")
+@pytest.mark.parametrize("mode", ["+eb", "+ee"])  # baseline of 8 bits, extended of 12
+def test_lossy_jpeg_by_an_independent_tool(tmp_path: Path, mode: str) -> None:
+    """Smooth tissue comes back within the quantisation of the process."""
+    geometry = phantoms.axial_geometry((3, 32, 32))
+    z, y, x = np.meshgrid(*map(np.arange, geometry.shape_zyx), indexing="ij")
+    volume = Volume((20 * x + 10 * y + z - 300).astype(np.int16), geometry, Modality.CT)
+    originals = write_series(volume, phantoms.IDENTITY, tmp_path / "plain", SeriesOptions("s"))
+    (tmp_path / "coded").mkdir()
+    for file in originals:
+        command = ["dcmcjpeg", mode, "+q", "95", file, tmp_path / "coded" / file.name]
+        subprocess.run(command, check=True, capture_output=True)
+    series = read_series(tmp_path / "coded")
+    assert np.abs(series.volume.voxels_zyx - volume.voxels_zyx.astype(float)).max() < 20
+    assert "lossy-compression" in {finding.code for finding in series.findings}
+
+
 @pytest.mark.parametrize("syntax", SEVEN_WAYS)
 def test_twelve_stored_bits(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     """Signed pixels in 12 bits, as decoders return them with and without extended signs."""
