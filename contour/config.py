@@ -16,6 +16,8 @@ from contour.core.errors import ConfigError
 
 T = TypeVar("T")
 
+MAX_CONFIG_BYTES = 1 << 20
+
 
 def shipped_folder(kind: str) -> Path:
     """The folder `kind` ("configs" or "models") that ships: inside a wheel, or at the top of a checkout.
@@ -34,14 +36,21 @@ def shipped_folder(kind: str) -> Path:
 def load_config(path: Path, kind: type[T]) -> T:
     """The YAML file at `path` as a `kind` (a dataclass, nested ones included).
 
+    Aliases and repeated keys are refused: the first can make a small file expand without end, and of two values for
+    one key a person may have meant either.
+
     Raises:
-        ConfigError: the file cannot be read or parsed, a key is unknown or missing, or a value has the wrong type.
+        ConfigError: the file cannot be read or parsed, a key is unknown, repeated or missing, or a value has the wrong
+            type.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = _text(path)
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read ({error.strerror})", "a readable YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    try:
+        content = yaml.load(text, _PlainLoader)
+    # ValueError: a date or number that there is not, or text that is not UTF-8; RecursionError: lists within lists.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not YAML ({' '.join(str(error).split())})", "YAML in UTF-8") from error
     if not isinstance(content, dict):
         raise ConfigError(str(path), f"holds a {type(content).__name__}", f"keys {_allowed_keys(kind)}")
@@ -50,6 +59,31 @@ def load_config(path: Path, kind: type[T]) -> T:
     except (ClassValidationError, IterableValidationError, ForbiddenExtraKeysError) as error:
         key, found, allowed = _first_mistake(error, "", kind)
         raise ConfigError(f"{path}: {key}" if key else str(path), found, allowed) from error
+
+
+def _text(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        text = stream.read(MAX_CONFIG_BYTES + 1)
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(str(path), f"is larger than {MAX_CONFIG_BYTES} bytes", "a configuration")
+    return text
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data only: no aliases, and every key of a mapping once."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", None)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 @cache
@@ -98,7 +132,7 @@ def _first_mistake(error: BaseException, key: str, kind: Any) -> tuple[str, str,
             key = (key + step).lstrip(".")
             kind = note.type
     if isinstance(error, ForbiddenExtraKeysError):
-        unknown = ", ".join(sorted(error.extra_fields))
+        unknown = ", ".join(sorted(map(str, error.extra_fields)))
         return key, f"unknown key {unknown}", f"keys {_allowed_keys(error.cl)}"
     if isinstance(error, KeyError):
         return key, "is missing", f"keys {_allowed_keys(owner)}"

@@ -28,9 +28,9 @@ class Whole:
     limit: float | None = None
 
 
-def load(tmp_path: Path, text: str) -> Whole:
+def load(tmp_path: Path, text: str | bytes) -> Whole:
     path = tmp_path / "whole.yaml"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load_config(path, Whole)
 
 
@@ -54,15 +54,29 @@ def test_yaml_becomes_nested_dataclasses(tmp_path: Path) -> None:
         ("title: t\nparts: []\ncolor: blue\n", ("color", "red, green")),
         ("- a list\n", ("list", "title")),
         ("title: [\n", ("not YAML",)),
+        ("title: t\nparts: []\ncount: 1\ncount: 2\n", ("count stands twice",)),
+        ("title: t\nparts: []\n1: 2\nx: 3\n", ("unknown key 1, x",)),
+        ("title: 2026-13-45\nparts: []\n", ("not YAML", "month")),
+        ("title: t\nparts: []\ncount: " + 5000 * "9" + "\n", ("not YAML", "digits")),
+        ("title: " + 2000 * "[" + 2000 * "]" + "\nparts: []\n", ("not YAML", "recursion")),
+        ("title: \ud800".encode("utf-8", "surrogatepass"), ("not YAML",)),
+        ("title: " + 1_100_000 * "x", ("larger than",)),
     ],
 )
-def test_mistakes_name_the_key_and_what_is_allowed(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+def test_mistakes_name_the_key_and_what_is_allowed(tmp_path: Path, text: str | bytes, words: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text)
     message = str(error.value)
     assert "whole.yaml" in message
     for word in words:
         assert word in message
+
+
+def test_a_small_file_cannot_expand_without_end(tmp_path: Path) -> None:
+    lines = ["x0: &x0 [a, a, a, a, a, a, a, a, a]"]
+    lines += [f"x{i}: &x{i} [{', '.join(9 * [f'*x{i - 1}'])}]" for i in range(1, 9)]
+    with pytest.raises(ConfigError, match="aliases"):
+        load(tmp_path, "parts: []\ntitle:\n  " + "\n  ".join(lines))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
