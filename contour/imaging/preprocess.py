@@ -9,6 +9,8 @@ from contour.core.geometry import Geometry
 from contour.core.volume import Volume
 from contour.imaging.resample import resample_linear
 
+FINEST_SPACING_MM = 0.1  # no scanner resolves more, and memory grows with the third power
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -17,6 +19,9 @@ class Preprocessing:
     The image is brought to the canonical orientation (indices grow to superior, posterior and left, by the nearest
     axes), resampled linearly to `spacing_zyx_mm`, clipped to `clip`, and mapped to (value - `mean`) / `std`. What lies
     outside the image is `clip[0]`, air for a CT.
+
+    Raises:
+        ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, or a `std` not above 0.
     """
 
     spacing_zyx_mm: tuple[float, float, float]
@@ -25,6 +30,10 @@ class Preprocessing:
     std: float
 
     def __post_init__(self) -> None:
+        if not np.all(np.isfinite((*self.spacing_zyx_mm, *self.clip, self.mean, self.std))):
+            raise ValueError("spacing_zyx_mm, clip, mean, std: must be finite")
+        if min(self.spacing_zyx_mm) < FINEST_SPACING_MM:
+            raise ValueError(f"spacing_zyx_mm {self.spacing_zyx_mm}: must be at least {FINEST_SPACING_MM} mm")
         if not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip {self.clip}: the first value must be below the second")
         if self.std <= 0:

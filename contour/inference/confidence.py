@@ -34,7 +34,8 @@ class ExpectedDice:
 
     def _feed_sigmoid(self, logits_cyx: NDArray[np.float32]) -> None:
         for channel, threshold in self._thresholds.items():
-            probability = 1 / (1 + np.exp(-logits_cyx[channel]))
+            with np.errstate(over="ignore"):  # beyond a logit of -88 the probability is 0, as it should be
+                probability = 1 / (1 + np.exp(-logits_cyx[channel]))
             self._sums[channel] += _sums(probability, probability >= threshold)
 
 

@@ -14,10 +14,14 @@ from contour.config import load_config
 from contour.core.errors import ConfigError, PackageError
 from contour.core.volume import Modality
 from contour.imaging.preprocess import Preprocessing
+from contour.inference.decide import MIXED
 
 MANIFEST_FILE = "package.yaml"
 NETWORK_FILE = "model.onnx"
 CARD_FILE = "CARD.md"
+
+MAX_CHANNEL = MIXED - 1  # channels are codes of voxels in a byte each
+MAX_PATCH_VOXELS = 1 << 25  # what is larger needs more memory than the machines that this runs on have
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,7 +35,7 @@ class Label:
     its probability is at least the threshold.
 
     Raises:
-        ValueError: a channel below 1, an empty name, or a threshold that is not between 0 and 1.
+        ValueError: a channel below 1 or above 254, an empty name, or a threshold that is not between 0 and 1.
     """
 
     channel: int
@@ -39,8 +43,8 @@ class Label:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.channel < 1:
-            raise ValueError(f"channel {self.channel} of {self.name}: 1 or more, channel 0 is the background")
+        if not 1 <= self.channel <= MAX_CHANNEL:
+            raise ValueError(f"channel {self.channel} of {self.name}: 1 to {MAX_CHANNEL}, channel 0 is the background")
         if not self.name.strip():
             raise ValueError(f"channel {self.channel}: needs the name of a structure")
         if self.threshold is not None and not 0 < self.threshold < 1:
@@ -92,6 +96,8 @@ class Manifest:
             raise ValueError(f"onnx_sha256 {self.onnx_sha256!r}: 64 lower-case hexadecimal digits")
         if min(self.patch_shape_zyx) < 1:
             raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: every axis needs at least one voxel")
+        if max(prod(self.patch_shape_zyx), self.largest_patch_voxels or 0) > MAX_PATCH_VOXELS:
+            raise ValueError(f"patches of more than {MAX_PATCH_VOXELS} voxels need too much memory")
         if self.largest_patch_voxels is not None and self.largest_patch_voxels < prod(self.patch_shape_zyx):
             raise ValueError(f"largest_patch_voxels {self.largest_patch_voxels}: at least the voxels of a patch")
         if not self.labels:

@@ -10,9 +10,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contour.core.errors import PackageError
-from contour.inference.package import Manifest, ModelPackage
+from contour.inference.package import MAX_CHANNEL, Manifest, ModelPackage
 
 MAX_DEFAULT_THREADS = 16
+LARGEST_LOGIT = 1e30  # blending adds up logits: far from the greatest number of single precision
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -56,6 +57,9 @@ class Network:
         declared = session.get_outputs()[0].shape[1]
         # An exporter may leave the number of channels open: then one patch tells.
         self.channels: int = declared if isinstance(declared, int) else self.run(self._padding_patch()).shape[1]
+        if self.channels > MAX_CHANNEL + 1:
+            found = f"{self.channels} channels"
+            raise PackageError(str(package.onnx_path), found, f"at most {MAX_CHANNEL + 1}, the background included")
 
     @property
     def manifest(self) -> Manifest:
@@ -66,7 +70,8 @@ class Network:
         """Logits (N, channels, z, y, x) of prepared patches (N, z, y, x).
 
         Raises:
-            PackageError: the network fails on the patch, or answers with another shape.
+            PackageError: the network fails on the patch, or answers with another shape or with what is no number. A
+                class that is not a number wins nowhere: what it stands for would silently not be drawn.
         """
         where = str(self.package.onnx_path)
         try:
@@ -79,6 +84,9 @@ class Network:
             raise PackageError(where, found, "logits (N, channels, z, y, x) on the grid of the input")
         if logits.shape[1] <= max(label.channel for label in self.manifest.labels):
             raise PackageError(where, f"has {logits.shape[1]} channels", "a channel for each label and the background")
+        # Two passes that make no copy; both ends are nan where any value is.
+        if not (float(logits.min()) > -LARGEST_LOGIT and float(logits.max()) < LARGEST_LOGIT):
+            raise PackageError(where, "answers a patch with nan or infinity", "finite logits")
         return np.asarray(logits, dtype=np.float32)
 
     def _padding_patch(self) -> NDArray[np.float32]:
@@ -91,9 +99,7 @@ class Network:
         Raises:
             PackageError: the network fails, or answers with numbers that are not finite.
         """
-        if not np.all(np.isfinite(self.run(self._padding_patch()))):
-            where = str(self.package.onnx_path)
-            raise PackageError(where, "answers a patch of padding with nan or infinity", "finite logits")
+        self.run(self._padding_patch())
 
 
 def open_network(package: ModelPackage, options: SessionOptions = SessionOptions()) -> Network:
@@ -160,6 +166,11 @@ def _start(
     settings.enable_cpu_mem_arena = True
     settings.enable_mem_pattern = False
     settings.log_severity_level = 3  # errors only: they come back as exceptions
+    # ONNX Runtime looks for weights that stand outside the network in the current folder, where nothing verified them.
+    # Below a file there is nothing to be found.
+    settings.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(package.onnx_path.resolve())
+    )
     # Waiting threads must not spin: blending and other cases need the processors between two patches.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [_provider(engine)] if engine is Engine.CPU else [_CUDA, _CPU]

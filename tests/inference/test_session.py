@@ -71,6 +71,49 @@ def test_weights_outside_the_checksummed_file_are_refused(tmp_path: Path) -> Non
         open_network(make_package(tmp_path, onnx.load(tmp_path / "model.onnx", load_external_data=False), LABELS))
 
 
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin"])
+def test_weights_are_not_taken_from_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    """An addition, which ONNX Runtime does not fold with anything while it opens the network."""
+    weights = onnx.numpy_helper.from_array(np.ones((1, 3, 16, 24, 24), np.float32), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["image", "weights"], ["logits"])],
+        "addition",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 16, 24, 24])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3, 16, 24, 24])],
+        [weights],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    onnx.save(network, "n.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    outside = onnx.load("n.onnx", load_external_data=False)
+    for entry in outside.graph.initializer[0].external_data:
+        entry.value = location if entry.key == "location" else entry.value
+    folder = tmp_path / "package"
+    make_package(folder, outside, LABELS)
+    (folder / "weights.bin").write_bytes(Path("weights.bin").read_bytes())
+    with pytest.raises(PackageError, match="cannot be opened"):
+        open_network(load(folder), SessionOptions(engine=Engine.CPU, threads=1))
+
+
+def test_channels_are_as_many_as_a_byte_tells_apart(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="256 channels; allowed: at most 255"):
+        open_network(make_package(tmp_path, linear_network(np.zeros(256), np.zeros(256)), LABELS))
+    open_network(make_package(tmp_path, linear_network(np.zeros(255), np.zeros(255)), LABELS))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_what_is_no_number_is_never_drawn_from(tmp_path: Path, bad: float, channel: int) -> None:
+    slopes = np.array([0.0, 1.0, 2.0])
+    slopes[channel] = bad
+    network = open_network(make_package(tmp_path, linear_network(slopes, [0, 0, 0]), LABELS))
+    with pytest.raises(PackageError, match="nan or infinity"):
+        network.run(np.ones((1, 2, 2, 2), dtype=np.float32))
+
+
 @pytest.mark.parametrize(
     ("port", "shape", "message"),
     [
