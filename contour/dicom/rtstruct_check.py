@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from contour.core.nomenclature import MAX_NAME_LENGTH
 from contour.core.report import Finding, Severity
 from contour.dicom.decimals import MAX_DS_BYTES
-from contour.dicom.rtstruct_contents import GeometricType, RoiContours, RtstructContents
+from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE, GeometricType, RoiContours, RtstructContents
 from contour.dicom.rtstruct_parse import read_contours
 from contour.dicom.rtstruct_read import place_contours
 from contour.dicom.series import ImageSeries
 
 Key = TypeVar("Key", int, str)
 
-RT_STRUCTURE_SET_STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 PLANE_TOLERANCE_MM = 0.01  # IHE-RO BRTO: positions along the normal agree within 0.01 mm
 OUTSIDE_TOLERANCE_VOXELS = 1.0
 

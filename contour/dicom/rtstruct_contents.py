@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from contour.core.nomenclature import Code, Rgb
 
+RT_STRUCTURE_SET_STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
+
 
 class GeometricType(StrEnum):
     """Contour Geometric Type (3006,0042): PS3.3 C.8.8.6.1."""

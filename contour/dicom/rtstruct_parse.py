@@ -23,6 +23,7 @@ from contour.dicom.rtstruct_contents import (
 
 MAX_FILE_BYTES = 1 << 30
 MAX_COORDINATE_MM = 1e6
+MAX_INTEGER_BYTES = 12
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -131,11 +132,13 @@ class _Item:
         return _decoded(self.raw(tag), self._encodings).strip()
 
     def integer(self, tag: int) -> int | None:
-        """An integer string; None where absent or no integer."""
+        """An integer string (IS, PS3.5 section 6.2: 32 bits); None where absent or no such integer."""
+        text = self.ascii(tag)
         try:
-            return int(self.ascii(tag))
+            number = int(text) if len(text) <= MAX_INTEGER_BYTES else None
         except ValueError:
             return None
+        return number if number is not None and -(2**31) <= number < 2**31 else None
 
     def items(self, tag: int) -> list["_Item"]:
         """The items of a sequence."""

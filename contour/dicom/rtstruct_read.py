@@ -1,5 +1,6 @@
 """RTSTRUCT -> structures on the grid of the image series they were drawn on."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import MAX_NAME_LENGTH, Rgb, lookup
 from contour.core.structures import InterpretedType, Structure, StructureSet
-from contour.dicom.rtstruct_contents import RoiContours, RoiDefinition, RtstructContents
+from contour.dicom.rtstruct_contents import (
+    RT_STRUCTURE_SET_STORAGE,
+    GeometricType,
+    RoiContours,
+    RoiDefinition,
+    RtstructContents,
+)
 from contour.dicom.rtstruct_parse import read_contours
 from contour.dicom.series import ImageSeries
 from contour.imaging.contours import Contours
@@ -30,12 +37,18 @@ def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | N
     contour at all) has an empty mask. Names and colours are the file's own; a type this toolkit does not use is NONE.
 
     Raises:
-        InputRefused: as `read_contours`; `wrong-series` if patient, study or frame of reference are not the images'
-            or `names` has one that the file lacks; `contour-off-slice` if a contour lies further than 5 % of the slice
-            spacing from every slice.
+        InputRefused: as `read_contours`; `unsupported-object` if the file is no RTSTRUCT; `wrong-series` if patient,
+            study or frame of reference are not the images' or `names` has one that the file lacks;
+            `invalid-attribute` if it is unclear which contours are whose (ROI Numbers that are not unique, or lead
+            nowhere) or what they are (an unknown type, a number of points that is not the stated one);
+            `contour-off-slice` if a contour lies further than 5 % of the slice spacing from every slice.
     """
     contents = read_contours(path)
+    if contents.sop_class_uid != RT_STRUCTURE_SET_STORAGE:
+        found = f"SOP Class {contents.sop_class_uid[:64]!r}"
+        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), found, f"{RT_STRUCTURE_SET_STORAGE}, RTSTRUCT")
     _require_same_patient(contents, series)
+    _require_clear_numbers(contents)
     rois = _selected(contents, names)
     geometry = series.volume.geometry
     for roi in rois:
@@ -93,8 +106,18 @@ def _require_same_patient(contents: RtstructContents, series: ImageSeries) -> No
         ("Study Instance UID", contents.study_instance_uid, series.identity.study_instance_uid),
     )
     for name, found, allowed in facts:
-        if found != allowed:
-            raise InputRefused(Reason.WRONG_SERIES, str(contents.path), f"{name} {found!r}", f"the images' {allowed!r}")
+        if found != allowed:  # an ID of a patient stays out of messages
+            raise InputRefused(Reason.WRONG_SERIES, str(contents.path), f"another {name}", f"the {name} of the images")
+
+
+def _require_clear_numbers(contents: RtstructContents) -> None:
+    """Contours find their ROI by its number: where that is not clear, a mask would be another organ's, or a part."""
+    rois = Counter(roi.number for roi in contents.rois)
+    sets = Counter(item.roi_number for item in contents.contours)
+    for number in rois | sets:
+        if rois[number] != 1 or sets[number] > 1:
+            found = f"ROI Number {number} of {rois[number]} ROIs and {sets[number]} items of contours"
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, str(contents.path), found, "one ROI, one item at most")
 
 
 def _selected(contents: RtstructContents, names: tuple[str, ...] | None) -> tuple[RoiDefinition, ...]:
@@ -125,6 +148,7 @@ def _structure(contents: RtstructContents, roi: RoiDefinition, geometry: Geometr
 
 
 def _polygons(contours: RoiContours, geometry: Geometry, where: str) -> Contours:
+    _require_whole(contours, where)
     placed = place_contours(contours, geometry)
     chosen = contours.closed & (contours.point_counts >= 3)
     allowed_mm = OFF_SLICE_FRACTION * geometry.spacing_zyx_mm[0]
@@ -136,6 +160,20 @@ def _polygons(contours: RoiContours, geometry: Geometry, where: str) -> Contours
         found = f"contour {i + 1} near ({x:.2f}, {y:.2f}, {z:.2f}) mm lies on no slice ({off.size} contours in all)"
         raise InputRefused(Reason.CONTOUR_OFF_SLICE, where, found, f"within {allowed_mm:.3f} mm of a slice")
     return placed.polygons(chosen)
+
+
+def _require_whole(contours: RoiContours, where: str) -> None:
+    """Refuse contours that would be left out or be filled without all of their points."""
+    counts = contours.point_counts
+    cut = (contours.value_counts % 3 != 0) | ((contours.stated_points != counts) & (contours.stated_points >= 0))
+    for i in np.flatnonzero(cut)[:1]:
+        found = f"contour {i + 1} has {contours.value_counts[i]} numbers for {contours.stated_points[i]} points"
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, where, found, "three numbers for each point")
+    known = set(GeometricType)
+    unknown = next((kind for kind in contours.geometric_types if kind not in known), None)
+    if unknown is not None:
+        found = f"Contour Geometric Type {unknown[:16]!r}"
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, where, found, ", ".join(GeometricType))
 
 
 def _interpreted_type(text: str) -> InterpretedType:

@@ -27,7 +27,7 @@ import contour
 from contour.core.errors import InputRefused, NotReleased, Reason
 from contour.core.nomenclature import MAX_NAME_LENGTH, Code, lookup, validate_names
 from contour.core.structures import InterpretedType, Structure, StructureSet
-from contour.dicom.rtstruct_check import RT_STRUCTURE_SET_STORAGE
+from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE
 from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_contour_sequence
 from contour.dicom.rtstruct_prove import prove_rtstruct
 from contour.dicom.series import ImageSeries

@@ -1,5 +1,6 @@
 """Reading: every encoding, any system's files, and nothing but a refusal for what is broken."""
 
+import copy
 import random
 import subprocess
 import zlib
@@ -161,6 +162,75 @@ def test_structures_of_another_patient_study_or_frame_are_refused(case):
         with pytest.raises(InputRefused) as caught:
             read_rtstruct(path, other)
         assert caught.value.reason is Reason.WRONG_SERIES
+        assert "KZ-000" not in str(caught.value)
+
+
+def _same_number(data_set):
+    data_set.StructureSetROISequence[1].ROINumber = data_set.StructureSetROISequence[0].ROINumber
+
+
+def _number_of_none(data_set):
+    data_set.StructureSetROISequence[0].ROINumber = 77
+
+
+def _in_two_items(data_set):
+    first = data_set.ROIContourSequence[0]
+    second = copy.deepcopy(first)
+    half = len(first.ContourSequence) // 2
+    first.ContourSequence, second.ContourSequence = first.ContourSequence[:half], first.ContourSequence[half:]
+    data_set.ROIContourSequence.append(second)
+
+
+def _a_number_lost(data_set):
+    contour = data_set.ROIContourSequence[0].ContourSequence[2]
+    contour.ContourData = list(contour.ContourData)[:-1]
+
+
+def _points_lost(data_set):
+    contour = data_set.ROIContourSequence[0].ContourSequence[2]
+    contour.ContourData = list(contour.ContourData)[:-6]
+
+
+def _unknown_type(data_set):
+    data_set.ROIContourSequence[0].ContourSequence[2].ContourGeometricType = "CLOSED PLANAR"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (_same_number, "ROI Number 1 of 2 ROIs"),
+        (_number_of_none, "ROI Number 77 of 1 ROIs and 0 items|ROI Number 1 of 0 ROIs"),
+        (_in_two_items, "2 items of contours"),
+        (_a_number_lost, "contour 3 has"),
+        (_points_lost, "contour 3 has"),
+        (_unknown_type, "'CLOSED PLANAR'"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_mask_is_never_another_organs_or_a_part(tmp_path, case, fault, told):
+    path, series = case
+    with pytest.raises(InputRefused, match=told) as caught:
+        read_rtstruct(rewritten(path, tmp_path / "unclear.dcm", fault), series)
+    assert caught.value.reason is Reason.INVALID_ATTRIBUTE
+
+
+def test_an_object_of_another_kind_has_no_structures(tmp_path, case):
+    def plan(data_set):
+        data_set.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.5"
+
+    path, series = case
+    with pytest.raises(InputRefused, match=r"481\.5") as caught:
+        read_rtstruct(rewritten(path, tmp_path / "plan.dcm", plan), series)
+    assert caught.value.reason is Reason.UNSUPPORTED_OBJECT
+
+
+def test_a_count_beyond_any_integer_is_no_count(tmp_path, case):
+    def beyond(data_set):
+        item = data_set.ROIContourSequence[0].ContourSequence[0]
+        item[0x30060046] = pydicom.DataElement(0x30060046, "LO", 20 * "9")
+
+    contents = read_contours(rewritten(case[0], tmp_path / "count.dcm", beyond))
+    assert contents.contours[0].stated_points[0] == -1
 
 
 def test_contours_between_slices_are_refused_with_their_place(case):
