@@ -215,6 +215,7 @@ def _assembled(
         specific_character_set=identity.specific_character_set,
         position_reference_indicator=Texts(first).read(Tag.POSITION_REFERENCE_INDICATOR),
         patient_position=Values(first).text(Tag.PATIENT_POSITION),
+        off_grid_mm=stack.off_grid_mm,
     )
     return replace(series, content_sha256=_content_sha256(series, voxels.digests))
 

@@ -226,7 +226,9 @@ def _placement_findings(item: RoiContours, report: "_ContourReport", series: Ima
     placed = place_contours(item, geometry)
     filled = item.point_counts > 0
     inside = (placed.slice_indices >= 0) & (placed.slice_indices < geometry.shape_zyx[0])
-    on_plane = inside & (placed.off_slice_mm <= PLANE_TOLERANCE_MM)
+    # A contour lies on the plane that its image states, or on that of the even grid: either is right.
+    tolerance_mm = PLANE_TOLERANCE_MM + series.off_grid_mm
+    on_plane = inside & (placed.off_slice_mm <= tolerance_mm)
     relevant = item.closed & filled
     own = [series.sop_instance_uids[z] if ok else "" for z, ok in zip(placed.slice_indices, inside, strict=True)]
     slices = set(series.sop_instance_uids)  # a reference to no slice at all dangles: another finding
@@ -243,7 +245,7 @@ def _placement_findings(item: RoiContours, report: "_ContourReport", series: Ima
             "contour-off-slice",
             Severity.STOP,
             relevant & ~on_plane,
-            f"that lie on no slice (up to {worst:.3f} mm off); allowed: within {PLANE_TOLERANCE_MM} mm",
+            f"that lie on no slice (up to {worst:.3f} mm off); allowed: within {tolerance_mm:.4g} mm",
         ),
         report.about(
             "wrong-slice-reference",

@@ -56,7 +56,7 @@ def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | N
             where, found = f"{path}, ROI {roi.number} {roi.name!r}", f"frame of reference {roi.frame_of_reference_uid}"
             allowed = f"the images' {geometry.frame_of_reference_uid}"
             raise InputRefused(Reason.WRONG_SERIES, where, found, allowed)
-    structures = tuple(_structure(contents, roi, geometry) for roi in rois)
+    structures = tuple(_structure(contents, roi, series) for roi in rois)
     return StructureSet(contents.label[:MAX_NAME_LENGTH], geometry, structures)
 
 
@@ -130,14 +130,14 @@ def _selected(contents: RtstructContents, names: tuple[str, ...] | None) -> tupl
     return tuple(roi for roi in contents.rois if roi.name in names)
 
 
-def _structure(contents: RtstructContents, roi: RoiDefinition, geometry: Geometry) -> Structure:
+def _structure(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries) -> Structure:
     contours, observation = contents.contours_of(roi.number), contents.observation_of(roi.number)
     known = lookup(roi.name)
     color = contours.color_rgb if contours is not None else None
     mask, offset = np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
     if contours is not None and len(contours):
         where = f"{contents.path}, ROI {roi.number} {roi.name!r}"
-        mask, offset = rasterise(_polygons(contours, geometry, where), geometry.shape_zyx[1:])
+        mask, offset = rasterise(_polygons(contours, series, where), series.volume.geometry.shape_zyx[1:])
     return Structure(
         name=roi.name,
         color_rgb=color or (known.color_rgb if known else _UNCOLORED),
@@ -147,11 +147,12 @@ def _structure(contents: RtstructContents, roi: RoiDefinition, geometry: Geometr
     )
 
 
-def _polygons(contours: RoiContours, geometry: Geometry, where: str) -> Contours:
+def _polygons(contours: RoiContours, series: ImageSeries, where: str) -> Contours:
+    geometry = series.volume.geometry
     _require_whole(contours, where)
     placed = place_contours(contours, geometry)
     chosen = contours.closed & (contours.point_counts >= 3)
-    allowed_mm = OFF_SLICE_FRACTION * geometry.spacing_zyx_mm[0]
+    allowed_mm = OFF_SLICE_FRACTION * geometry.spacing_zyx_mm[0] + series.off_grid_mm
     outside = (placed.slice_indices < 0) | (placed.slice_indices >= geometry.shape_zyx[0])
     off = np.flatnonzero(chosen & (outside | (placed.off_slice_mm > allowed_mm)))
     if off.size:

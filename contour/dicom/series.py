@@ -38,7 +38,8 @@ class ImageSeries:
     each z index. `findings` says what was set aside and what deserves a look. `content_sha256` covers what decides a
     result: UIDs, geometry and voxels; not the way the files encode them, nor their names. `specific_character_set`
     holds the defined terms that the identity was decoded with (empty: none was declared). `patient_position` is for
-    information: position and orientation of the planes alone decide the geometry.
+    information: position and orientation of the planes alone decide the geometry. `off_grid_mm` is how far the slices'
+    stated positions lie from the grid at most: some scanners write them with one decimal.
     """
 
     volume: Volume
@@ -53,6 +54,7 @@ class ImageSeries:
     specific_character_set: tuple[str, ...]
     position_reference_indicator: str
     patient_position: str
+    off_grid_mm: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ MIN_SLICES = 2
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in the order of the grid's z index, and what deserves a look."""
+    """Slices in the order of the grid's z index, how far they lie off it at most, and what deserves a look."""
 
     slices: tuple[SliceHeader, ...]
     geometry: Geometry
+    off_grid_mm: float
     findings: tuple[Finding, ...]
 
 
@@ -70,7 +71,9 @@ def arrange(slices: Sequence[SliceHeader]) -> Stack:
         axes_lps=(_vector(axes[0]), _vector(axes[1]), _vector(axes[2])),
         frame_of_reference_uid=ordered[0].frame_of_reference_uid,
     )
-    return Stack(ordered, geometry, _tilt_findings(ordered) + _rounding_findings(geometry, positions))
+    off_grid_mm = _off_grid_mm(geometry, positions)
+    findings = _tilt_findings(ordered) + _rounding_findings(geometry, off_grid_mm)
+    return Stack(ordered, geometry, float(off_grid_mm.max()), findings)
 
 
 def describe_position(header: SliceHeader) -> str:
@@ -226,14 +229,18 @@ def _gap_refused(
     return InputRefused(Reason.UNEVEN_SPACING, where, found, allowed)
 
 
-def _rounding_findings(geometry: Geometry, positions: NDArray[np.float64]) -> tuple[Finding, ...]:
+def _off_grid_mm(geometry: Geometry, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     indices = np.zeros((len(positions), 3))
     indices[:, 0] = np.arange(len(positions))
-    off = np.linalg.norm(geometry.index_to_lps_mm(indices) - positions, axis=1)
-    if off.max() <= IHE_RO_TOLERANCE_MM:
+    off: NDArray[np.float64] = np.linalg.norm(geometry.index_to_lps_mm(indices) - positions, axis=1)
+    return off
+
+
+def _rounding_findings(geometry: Geometry, off_grid_mm: NDArray[np.float64]) -> tuple[Finding, ...]:
+    if off_grid_mm.max() <= IHE_RO_TOLERANCE_MM:
         return ()
     message = (
-        f"Slices lie up to {off.max():.3f} mm off an even grid of {geometry.spacing_zyx_mm[0]:.4g} mm"
+        f"Slices lie up to {off_grid_mm.max():.3f} mm off an even grid of {geometry.spacing_zyx_mm[0]:.4g} mm"
         f" (IHE-RO: {IHE_RO_TOLERANCE_MM} mm; accepted up to {POSITION_TOLERANCE_MM} mm)."
     )
-    return (Finding("positions-rounded", Severity.INFO, message, slices=(int(np.argmax(off)),)),)
+    return (Finding("positions-rounded", Severity.INFO, message, slices=(int(np.argmax(off_grid_mm)),)),)

@@ -17,6 +17,7 @@ from rtstruct_cases import (
     axial,
     distance_mm,
     oblique,
+    rewritten,
     same_masks,
     series_on,
     structure,
@@ -25,7 +26,9 @@ from rtstruct_cases import (
 
 import contour.dicom.rtstruct_write as writing
 from contour.core.errors import InputRefused, NotReleased, Reason
-from contour.core.structures import Structure
+from contour.core.geometry import Geometry
+from contour.core.structures import Structure, StructureSet
+from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_check import check_rtstruct
 from contour.dicom.rtstruct_encode import SliceReferences
@@ -459,3 +462,34 @@ def test_a_structure_type_is_written_as_it_is(tmp_path):
     observation = pydicom.dcmread(path).RTROIObservationsSequence[0]
     assert observation.RTROIInterpretedType == "GTV"
     assert "RTROIIdentificationCodeSequence" not in observation
+
+
+def test_slices_whose_positions_are_rounded_are_released_and_checked_alike(tmp_path):
+    """Many scanners write 1.25 mm spacing as 1.2, 1.3, ...: contours on either plane, stated or even, are right."""
+    geometry = Geometry.axial((9, 20, 24), (1.25, 1.1, 0.9), (-10.0, -12.0, 7.0), "1.2.3")
+    volume = Volume(np.zeros(geometry.shape_zyx, dtype=np.int16), geometry, Modality.CT)
+    files = write_series(volume, IDENTITY, tmp_path / "ct", SeriesOptions(seed="rounded"))
+    stated = {}
+    for file in files:
+        data_set = pydicom.dcmread(file)
+        x, y, z = (float(v) for v in data_set.ImagePositionPatient)
+        stated[data_set.SOPInstanceUID] = round(z + 1e-6, 1)
+        data_set.ImagePositionPatient = [x, y, stated[data_set.SOPInstanceUID]]
+        data_set.save_as(file)
+    series = read_series(tmp_path / "ct")
+    assert 0.01 < series.off_grid_mm <= 0.06
+    mask = np.zeros(geometry.shape_zyx, dtype=bool)
+    mask[1:8, 4:12, 5:15] = True
+    heart = structure("Heart", mask)
+    path = write_rtstruct(StructureSet("rounded", series.volume.geometry, (heart,)), series, tmp_path / "a.dcm").path
+    assert check_rtstruct(path, series) == ()
+
+    def on_stated_planes(data_set):
+        for contour in data_set.ROIContourSequence[0].ContourSequence:
+            z = stated[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+            points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+            contour.ContourData = [f"{v:.3f}" for point in points for v in (*point[:2], z)]
+
+    moved = rewritten(path, tmp_path / "b.dcm", on_stated_planes)
+    assert check_rtstruct(moved, series) == ()
+    assert np.array_equal(read_rtstruct(moved, series).structures[0].mask_zyx, heart.mask_zyx)
