@@ -104,18 +104,21 @@ def contour_series(
 
     Raises:
         InputRefused: the series is one that must not be contoured.
-        ConfigError: the protocol asks for what no network draws, or `output` holds files of an earlier run.
+        ConfigError: the protocol asks for what no network draws, or `output` is a file or holds files of an
+            earlier run.
+        OSError: `output` cannot be written to.
         PackageError: a network fails.
     """
     tell = progress or _silent
     _refuse_used_folder(output, options)
     clock = _Clock()
-    with clock.stage("read"):
-        tell("read", 0.0)
-        series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
-    with clock.stage("draw"):
-        drawing = draw_structures(series.volume, protocol, networks, progress=tell)
+    # Staged from the start: a folder that cannot be written to shows before the work, not after it.
     with staged(output) as stage:
+        with clock.stage("read"):
+            tell("read", 0.0)
+            series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
+        with clock.stage("draw"):
+            drawing = draw_structures(series.volume, protocol, networks, progress=tell)
         with clock.stage("write"):
             tell("write", 0.0)
             uid, differences = _write(drawing.structures, series, stage / RTSTRUCT_FILE)
@@ -125,6 +128,7 @@ def contour_series(
             write_preview(series.volume, drawing.structures, stage / PREVIEW_FILE, PreviewOptions(title=title))
         report = _report(series, protocol, drawing, clock.seconds, (uid, differences))
         (stage / REPORT_FILE).write_text(report_to_json(report), encoding="utf-8")
+        _refuse_used_folder(output, options)  # another run may have ended here meanwhile
         # No moment shows the RTSTRUCT of an earlier run beside the report of this one.
         (output / RTSTRUCT_FILE).unlink(missing_ok=True)
     tell("preview", 1.0)
@@ -244,6 +248,8 @@ def _write(structures: StructureSet, series: ImageSeries, path: Path) -> tuple[s
 
 
 def _refuse_used_folder(output: Path, options: RunOptions) -> None:
+    if output.exists() and not output.is_dir():
+        raise ConfigError(str(output), "is a file", "a folder, which need not exist")
     used = [name for name in (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE) if (output / name).exists()]
     if used and not options.overwrite:
         raise ConfigError(str(output), f"holds {', '.join(used)}", "a folder without them, or overwriting")

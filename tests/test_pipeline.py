@@ -151,6 +151,52 @@ def test_a_failure_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_that_cannot_be_is_known_before_the_work(
+    thorax_series: Path,
+    tiny_protocol: Protocol,
+    networks: tuple[Network, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(pipeline, "read_series", never)
+    (tmp_path / "file").write_text("of a person")
+    with pytest.raises(ConfigError, match="is a file"):
+        contour_series(thorax_series, tiny_protocol, networks, tmp_path / "file")
+    with pytest.raises(OSError, match="Not a directory"):
+        contour_series(thorax_series, tiny_protocol, networks, tmp_path / "file" / "out")
+    (tmp_path / "loop").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="exists"):
+        contour_series(thorax_series, tiny_protocol, networks, tmp_path / "loop")
+    assert (tmp_path / "file").read_text() == "of a person"
+
+
+def test_two_runs_into_one_folder_do_not_mix(
+    thorax_series: Path,
+    tiny_protocol: Protocol,
+    networks: tuple[Network, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def other_run_ends(*_: object) -> None:
+        (tmp_path / "rtstruct.dcm").write_bytes(b"of the other run")
+
+    monkeypatch.setattr(pipeline, "write_preview", other_run_ends)
+    with pytest.raises(ConfigError, match=r"holds rtstruct\.dcm"):
+        contour_series(thorax_series, tiny_protocol, networks, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["rtstruct.dcm"]
+    assert (tmp_path / "rtstruct.dcm").read_bytes() == b"of the other run"
+
+
+def test_a_title_is_text_and_nothing_else(
+    thorax_series: Path, tiny_protocol: Protocol, networks: tuple[Network, ...], tmp_path: Path
+) -> None:
+    run = contour_series(thorax_series, replace(tiny_protocol, title=r"$\nonsense{$ 100 $"), networks, tmp_path)
+    assert run.report.released
+
+
 def test_a_series_with_a_gap_is_refused_and_nothing_is_made(
     thorax_series: Path, tiny_protocol: Protocol, networks: tuple[Network, ...], tmp_path: Path
 ) -> None:

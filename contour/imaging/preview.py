@@ -81,7 +81,7 @@ def write_preview(
     scene.show(figure.add_subplot(grid[:3, 2]), 1, scene.best_plane(1))
     scene.show(figure.add_subplot(grid[3:, 2]), 2, scene.best_plane(2))
     _legend(figure.add_subplot(grid[:, 3]), structures)
-    figure.text(0.014, 0.965, options.title, color=TEXT, fontsize=15, va="center")
+    figure.text(0.014, 0.965, options.title, color=TEXT, fontsize=15, va="center", parse_math=False)
     figure.savefig(path, facecolor=BACKGROUND)
 
 

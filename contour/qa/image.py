@@ -11,6 +11,8 @@ from contour.imaging.preprocess import canonical_axes, to_canonical
 
 MIN_BODY_ML = 20.0
 MAX_SLICE_MM = 5.0
+MAX_LENGTH_MM = 2500.0  # a tall patient from head to foot
+MAX_VOLUME_ML = 2.5e6  # that, and a metre wide and deep
 SOFT_TISSUE_HU = (-300.0, 300.0)  # fat to enhanced vessels
 MEDIAN_HU = (-150.0, 150.0)  # of soft tissue in any part of an adult body
 DENSE_HU = 700.0  # cortical bone and metal, a small part of any image
@@ -20,8 +22,11 @@ def check_image(volume: Volume) -> tuple[Finding, ...]:
     """Findings on `volume` as a whole.
 
     Raises:
-        InputRefused: the image holds no body, or a CT whose values cannot be HU.
+        InputRefused: the image is larger than any patient, has values that are not numbers, holds no body, or is a CT
+            whose values cannot be HU.
     """
+    _refuse_beyond_patients(volume)
+    _refuse_without_numbers(volume)
     body, thinning = coarse_body(volume)
     _refuse_without_body(body, volume, thinning)
     findings = []
@@ -36,6 +41,22 @@ def check_image(volume: Volume) -> tuple[Finding, ...]:
         message = "Slices are not axial; the drawings were made on them all the same."
         findings.append(Finding("not-axial", Severity.INFO, message))
     return tuple(findings)
+
+
+def _refuse_beyond_patients(volume: Volume) -> None:
+    """A grid beyond any patient has a wrong spacing: structures would have wrong sizes, and resampling no memory."""
+    lengths_mm = [n * mm for n, mm in zip(volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm, strict=True)]
+    if max(lengths_mm) > MAX_LENGTH_MM or float(np.prod(lengths_mm)) / 1000 > MAX_VOLUME_ML:
+        found = " x ".join(f"{length:.4g}" for length in lengths_mm) + " mm (z, y, x)"
+        allowed = f"at most {MAX_LENGTH_MM:g} mm, and {MAX_VOLUME_ML / 1000:g} litres"
+        raise InputRefused(Reason.IMPLAUSIBLE_IMAGE, "image size", found, allowed)
+
+
+def _refuse_without_numbers(volume: Volume) -> None:
+    values = volume.voxels_zyx
+    # Both ends are nan where any value is; no copy of the image is made.
+    if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
+        raise InputRefused(Reason.IMPLAUSIBLE_IMAGE, "image values", "nan or infinity", "finite values")
 
 
 def _refuse_without_body(body_zyx: Mask, volume: Volume, thinning_zyx: tuple[int, int, int]) -> None:

@@ -29,6 +29,26 @@ def test_values_that_were_not_rescaled_to_hu_are_refused(thorax: Phantom, shift:
     assert refused.value.reason is Reason.IMPLAUSIBLE_IMAGE
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("modality", list(Modality))
+def test_values_that_are_no_numbers_are_refused(thorax: Phantom, bad: float, modality: Modality) -> None:
+    values = thorax.volume.voxels_zyx.astype(np.float32)
+    values[20, 40, 50] = bad
+    with pytest.raises(InputRefused, match="nan or infinity") as refused:
+        check_image(Volume(values, thorax.volume.geometry, modality))
+    assert refused.value.reason is Reason.IMPLAUSIBLE_IMAGE
+
+
+@pytest.mark.parametrize("spacing_zyx_mm", [(5.0, 300.0, 300.0), (300.0, 3.0, 3.0), (6.0, 14.9, 14.9)])
+def test_images_larger_than_any_patient_are_refused(
+    thorax: Phantom, spacing_zyx_mm: tuple[float, float, float]
+) -> None:
+    geometry = replace(thorax.volume.geometry, spacing_zyx_mm=spacing_zyx_mm)
+    with pytest.raises(InputRefused, match="litres") as refused:
+        check_image(Volume(thorax.volume.voxels_zyx, geometry, Modality.CT))
+    assert refused.value.reason is Reason.IMPLAUSIBLE_IMAGE
+
+
 def test_mr_values_are_arbitrary(thorax: Phantom) -> None:
     values = np.clip(thorax.volume.voxels_zyx.astype(np.float32) + 1000, 0, None) * 3.7
     assert check_image(Volume(values.astype(np.float32), thorax.volume.geometry, Modality.MR)) == ()
