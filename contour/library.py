@@ -6,7 +6,7 @@ from contour.config import load_config, shipped_folder
 from contour.core.errors import ConfigError, PackageError
 from contour.core.nomenclature import validate_names
 from contour.core.protocol import Protocol
-from contour.inference.package import ModelPackage, available_packages, load_package
+from contour.inference.package import PACKAGE_NAME, ModelPackage, available_packages, load_package
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -56,12 +56,16 @@ def find_package(name: str, folders: tuple[Path, ...] = ()) -> ModelPackage:
     """The package called `name`, from the first of `folders` that has it, or from what ships.
 
     Raises:
-        PackageError: it is missing or not whole.
+        PackageError: it is missing or not whole, `name` is a path rather than a name, or the package calls itself
+            something else: reports and structures would name another than the protocol asks for.
     """
     places = (*folders, shipped_folder("models"))
-    for folder in places:
+    for folder in places if PACKAGE_NAME.fullmatch(name) else ():
         if (folder / name).is_dir():
-            return load_package(folder / name)
+            package = load_package(folder / name)
+            if package.manifest.name != name:
+                raise PackageError(str(folder / name), f"calls itself {package.manifest.name}", f"the name {name}")
+            return package
     raise PackageError(f"package {name}", "is not installed", f"a folder {name} in {', '.join(map(str, places))}")
 
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_a_sites_own_folder_counts_first(tmp_path: Path, tiny_protocol_file: Pat
         ("[{name: Heart, volume: [1, 2]}]", "unknown key volume"),
         ("[{name: Heart, components: biggest}]", "largest"),
         ("[{name: Heart, volume_ml: [3, 2]}]", "must not be above"),
+        ("[{name: Heart, volume_ml: [.nan, .nan]}]", "finite"),
+        ("[{name: Heart, mean_hu: [0, .inf]}]", "finite"),
+        ("[{name: Heart, min_component_ml: .nan}]", "min_component_ml"),
+        ("[{name: Heart, min_component_ml: -1}]", "min_component_ml"),
+        ("[{name: Heart, color_rgb: [0, 0, 256]}]", "0 to 255"),
     ],
 )
 def test_mistakes_in_a_protocol_name_file_and_place(tmp_path: Path, structures: str, message: str) -> None:
@@ -48,6 +54,24 @@ def test_mistakes_in_a_protocol_name_file_and_place(tmp_path: Path, structures: 
     with pytest.raises(ConfigError, match=message) as error:
         load_protocol(str(path))
     assert "wrong.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["''", "' '", r"'a\b'", r'"a\nb"'])
+def test_a_protocols_name_can_stand_in_an_rtstruct(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"name: {name}\ntitle: W\nmodality: CT\npackages: []\nstructures: [{{name: Heart}}]\n")
+    with pytest.raises(ConfigError, match="printable"):
+        load_protocol(str(path))
+
+
+def test_a_package_is_found_by_its_name_and_no_path(tiny_models: Path, tmp_path: Path) -> None:
+    assert find_package("tiny", (tiny_models,)).manifest.name == "tiny"
+    for path in (str(tiny_models / "tiny"), f"../{tiny_models.name}/tiny", "./tiny"):
+        with pytest.raises(PackageError, match="not installed"):
+            find_package(path, (tiny_models,))
+    shutil.copytree(tiny_models / "tiny", tmp_path / "other")
+    with pytest.raises(PackageError, match="calls itself tiny"):
+        find_package("other", (tmp_path,))
 
 
 def test_packages_come_in_the_protocols_order_or_are_missed_by_name(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 from contour.core.volume import Modality
 
@@ -25,7 +26,8 @@ class ProtocolStructure:
     nomenclature's colour.
 
     Raises:
-        ValueError: a range whose first value is above the second, or a confidence outside 0 to 1.
+        ValueError: a range that is not finite or whose first value is above the second, a negative component, a
+            confidence outside 0 to 1, or a colour outside 0 to 255.
     """
 
     name: str
@@ -41,15 +43,25 @@ class ProtocolStructure:
 
     def __post_init__(self) -> None:
         for name, limits in (("volume_ml", self.volume_ml), ("mean_hu", self.mean_hu)):
+            if limits is not None and not all(map(isfinite, limits)):
+                raise ValueError(f"{name} {limits} of {self.name}: must be finite")
             if limits is not None and limits[0] > limits[1]:
                 raise ValueError(f"{name} {limits} of {self.name}: the first value must not be above the second")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence {self.min_confidence} of {self.name}: from 0 to 1")
+        if not (isfinite(self.min_component_ml) and self.min_component_ml >= 0):
+            raise ValueError(f"min_component_ml {self.min_component_ml} of {self.name}: finite and at least 0")
+        if self.color_rgb is not None and not all(0 <= c <= 255 for c in self.color_rgb):
+            raise ValueError(f"color_rgb {self.color_rgb} of {self.name}: three numbers from 0 to 255")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named list of structures for one modality, and the packages that may draw them, by name."""
+    """A named list of structures for one modality, and the packages that may draw them, by name.
+
+    Raises:
+        ValueError: a name that is empty or cannot stand in a Structure Set Label.
+    """
 
     name: str
     title: str
@@ -57,3 +69,7 @@ class Protocol:
     packages: tuple[str, ...]
     structures: tuple[ProtocolStructure, ...]
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not self.name.isprintable() or "\\" in self.name:
+            raise ValueError(f"name {self.name!r}: one or more printable characters without a backslash")

@@ -23,7 +23,7 @@ CARD_FILE = "CARD.md"
 MAX_CHANNEL = MIXED - 1  # channels are codes of voxels in a byte each
 MAX_PATCH_VOXELS = 1 << 25  # what is larger needs more memory than the machines that this runs on have
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,7 +90,7 @@ class Manifest:
     largest_patch_voxels: int | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not PACKAGE_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r}: lower-case letters, digits and underscores, at most 64")
         if not _SHA256.fullmatch(self.onnx_sha256):
             raise ValueError(f"onnx_sha256 {self.onnx_sha256!r}: 64 lower-case hexadecimal digits")
