@@ -67,7 +67,7 @@ def scan_folder(folder: Path, limits: ReadLimits) -> FolderContents:
     foreign: list[str] = []
     homeless: list[InputRefused] = []
     for path in paths:
-        name = path.relative_to(folder).as_posix()
+        name = _printable(path.relative_to(folder).as_posix())
         if not path.is_file():  # a pipe or a device would never end
             foreign.append(name)
             continue
@@ -112,11 +112,23 @@ def _files_below(folder: Path, max_files: int) -> list[Path]:
     if not folder.is_dir():
         raise InputRefused(Reason.NO_IMAGES, str(folder), "is not a folder", "a folder with DICOM files")
     paths: list[Path] = []
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_refuse_unreadable):
         paths.extend(Path(parent, name) for name in names if not name.startswith("."))
         if len(paths) > max_files:
             raise InputRefused(Reason.TOO_LARGE, str(folder), f"more than {max_files} files", f"at most {max_files}")
     return sorted(paths)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """A folder that cannot be listed may hold slices, whose lack at an end of the image nothing else would show."""
+    found = f"cannot be listed ({error.strerror})"
+    raise InputRefused(Reason.UNREADABLE_FILE, _printable(str(error.filename)), found, "folders that can be read")
+
+
+def _printable(name: str) -> str:
+    """`name` with what is not Unicode, or moves a terminal's cursor, spelled out: it goes into messages and reports."""
+    known = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in known)
 
 
 def _should_be_dicom(path: Path) -> bool:

@@ -6,6 +6,7 @@ VR cannot hold a long contour.
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,9 +91,9 @@ def write_rtstruct(
 ) -> WrittenRtstruct:
     """Write `structures`, drawn on the grid of `series`, to `output`, if the file proves equal to them.
 
-    The file is first written beside `output` with the suffix `.part`, read back, and compared with the masks in the
-    patient; only an equal one takes its name, in one step. UIDs follow from the content, so the same input gives the
-    same file but for dates and times.
+    The file is first written beside `output`, under a name of its own that ends in `.part`, read back, and compared
+    with the masks in the patient; only an equal one takes its name, in one step. UIDs follow from the content, so the
+    same input gives the same file but for dates and times.
 
     Raises:
         InputRefused: no structure has a voxel, the grids differ, or a name, label, colour or mask cannot be written.
@@ -115,7 +116,7 @@ def write_rtstruct(
     sop_instance_uid, series_instance_uid = derived_uid("rtstruct", content), derived_uid("rtstruct series", content)
     instance = _instance(sop_instance_uid, series_instance_uid, options.now or datetime.now().astimezone())
     elements |= _encoded_elements(instance, data_set.SpecificCharacterSet)
-    part = output.with_name(output.name + ".part")
+    part = output.with_name(f"{output.name}.{secrets.token_hex(4)}.part")  # another writer has another
     try:
         _write_durably(part, _file_pieces(sop_instance_uid, elements))
         _release(part, output, prove_rtstruct(part, drawn, series, options.trace))

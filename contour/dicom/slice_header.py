@@ -17,6 +17,7 @@ from contour.dicom.part10 import FileElements, PixelLocation, Syntax, Wanted
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 UNSPECIFIED_RESCALE_TYPE = "US"  # PS3.3 C.11.1.1.2
+MAX_RESCALED = 1e30  # single precision ends at 3.4e38; no scanner comes near
 SLICE_CLASSES = frozenset({CT_IMAGE_STORAGE, MR_IMAGE_STORAGE})
 
 
@@ -285,6 +286,9 @@ def _rescale(values: Values, modality: str) -> tuple[float, float]:
     (intercept,) = values.decimals(Tag.RESCALE_INTERCEPT, 1, missing=(0.0,) if optional else None)
     if slope <= 0:
         raise values.invalid(Tag.RESCALE_SLOPE, "a slope above 0")
+    if slope * 0xFFFF + abs(intercept) > MAX_RESCALED:
+        found = f"{Tag.RESCALE_SLOPE.label} is {slope:g}, {Tag.RESCALE_INTERCEPT.label} {intercept:g}"
+        raise values.refused(Reason.INVALID_ATTRIBUTE, found, f"values up to {MAX_RESCALED:g}")
     if modality == "CT" and values.code(Tag.RESCALE_TYPE, missing="HU") not in ("HU", UNSPECIFIED_RESCALE_TYPE):
         raise values.invalid(Tag.RESCALE_TYPE, "HU", Reason.UNSUPPORTED_PIXELS)  # densities, atomic numbers, ...
     return slope, intercept

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -291,3 +292,28 @@ def test_voxels_are_contiguous_and_own(tmp_path: Path) -> None:
     assert voxels.flags.c_contiguous
     assert voxels.flags.writeable
     assert voxels.dtype == np.int16
+
+
+def test_names_in_messages_are_text_that_a_terminal_shows(tmp_path: Path) -> None:
+    phantoms.ct_series(tmp_path)
+    (tmp_path / "two\nlines\x1b[2J.txt").write_text("notes")
+    messages = " ".join(f.message for f in read_series(tmp_path).findings)
+    assert r"two\nlines\x1b[2J.txt" in messages
+    assert messages.isprintable()
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold the last slices, which nothing else would miss."""
+    phantoms.ct_series(tmp_path)
+    (tmp_path / "rest").mkdir()
+    scandir = os.scandir
+
+    def denied(path: str) -> object:
+        if Path(path).name == "rest":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(InputRefused, match="cannot be listed") as refused:
+        read_series(tmp_path)
+    assert refused.value.reason is Reason.UNREADABLE_FILE

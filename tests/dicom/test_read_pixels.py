@@ -273,6 +273,8 @@ def test_pixels_of_another_kind(tmp_path: Path, attributes: dict[str, object], s
         ("RescaleSlope", "0"),
         ("RescaleSlope", "-1"),
         ("RescaleSlope", "nan"),
+        ("RescaleSlope", "1e300"),
+        ("RescaleIntercept", "-1e31"),
         ("RescaleIntercept", "-1024,0"),
         ("PixelSpacing", ["0.9", "0"]),
         ("PixelSpacing", ["0.9"]),

@@ -493,3 +493,10 @@ def test_slices_whose_positions_are_rounded_are_released_and_checked_alike(tmp_p
     moved = rewritten(path, tmp_path / "b.dcm", on_stated_planes)
     assert check_rtstruct(moved, series) == ()
     assert np.array_equal(read_rtstruct(moved, series).structures[0].mask_zyx, heart.mask_zyx)
+
+
+def test_the_unfinished_file_of_another_writer_stays(tmp_path):
+    (tmp_path / "rs.dcm.part").write_bytes(b"of another writer")
+    write_rtstruct(anatomy(axial()), series_on(axial()), tmp_path / "rs.dcm")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rs.dcm", "rs.dcm.part"]
+    assert (tmp_path / "rs.dcm.part").read_bytes() == b"of another writer"
