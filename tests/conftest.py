@@ -97,9 +97,10 @@ def tiny_protocol(tiny_protocol_file: Path) -> Protocol:
 @pytest.fixture
 def contour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Run the command line in this process, as the shell would; returns the exit code."""
-    from contour.cli.main import run  # noqa: PLC0415 - only the tests of commands pay for it
+    from contour.cli.main import STOPPING_SIGNALS, run  # noqa: PLC0415 - only the tests of commands pay for it
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in STOPPING_SIGNALS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> int:

@@ -1,5 +1,6 @@
 """`contour compare`: how two RTSTRUCTs on one image series agree."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.table import Table
 from contour.cli.failures import ExitCode
 from contour.cli.options import Json, SeriesFolder, SeriesUid, Tolerance, read
 from contour.cli.terminal import messages, number, output, print_json
+from contour.core.errors import InputRefused, Reason
 from contour.core.structures import StructureSet
 from contour.dicom.rtstruct_read import read_rtstruct
 from contour.imaging.metrics import Agreement
@@ -35,6 +37,8 @@ def compare(
     series = read(series_folder, series_uid)
     ours, theirs = read_rtstruct(reference, series), read_rtstruct(test, series)
     pairs = _pairs(ours, theirs, pair)
+    _refuse_ambiguous(reference, ours, {left for left, _ in pairs})
+    _refuse_ambiguous(test, theirs, {right for _, right in pairs})
     rows = compare_sets(ours, theirs, pairs, tolerance_mm)
     if as_json:
         print_json({name: asdict(row) for name, row in rows})
@@ -58,9 +62,12 @@ def compare_sets(
 
 
 def same_names(reference: StructureSet, test: StructureSet) -> list[tuple[str, str]]:
-    """Pairs of names that are equal without regard to case."""
-    theirs = {s.name.casefold(): s.name for s in test.structures}
-    return [(s.name, theirs[s.name.casefold()]) for s in reference.structures if s.name.casefold() in theirs]
+    """Pairs of names that are equal; without regard to case, where that leaves one name only."""
+    exact = {s.name for s in test.structures}
+    folded = Counter(name.casefold() for name in exact)
+    alike = {name.casefold(): name for name in exact if folded[name.casefold()] == 1}
+    pairs = ((s.name, s.name if s.name in exact else alike.get(s.name.casefold())) for s in reference.structures)
+    return list(dict.fromkeys((left, right) for left, right in pairs if right is not None))
 
 
 def agreement_table(rows: list[tuple[str, Agreement]], tolerance_mm: float) -> Table:
@@ -90,6 +97,14 @@ def agreement_table(rows: list[tuple[str, Agreement]], tolerance_mm: float) -> T
             number(row.test_ml, 1),
         )
     return table
+
+
+def _refuse_ambiguous(path: Path, structures: StructureSet, compared: set[str]) -> None:
+    counts = Counter(s.name for s in structures.structures)
+    for name in sorted(compared):
+        if counts[name] > 1:
+            found = f"{counts[name]} ROIs are called {name!r}"
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, str(path), found, "a name of its own for each")
 
 
 def _pairs(reference: StructureSet, test: StructureSet, asked: list[str]) -> list[tuple[str, str]]:

@@ -17,10 +17,11 @@ from contour.core.staging import staged
 from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
 from contour.dicom.rtstruct_read import read_rtstruct
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
-from contour.imaging.nifti import read_nifti_array, write_nifti
+from contour.imaging.nifti import read_nifti_array, read_nifti_geometry, write_nifti
 
 GRID_TOLERANCE_MM = 0.05  # NIfTI headers hold single-precision numbers
 SUFFIXES = (".nii.gz", ".nii")
+MAX_STEM_LENGTH = 64  # what DICOM allows for a name; file systems take about four times that
 PLAIN_COLOR_RGB = (200, 200, 200)
 
 
@@ -36,12 +37,12 @@ def to_nifti(
     series = read(series_folder, series_uid)
     structures = read_rtstruct(rtstruct, series)
     names = _file_names(structures)
-    files = [*names.values(), *(["image.nii.gz"] if image else [])]
+    files = [*names, *(["image.nii.gz"] if image else [])]
     _refuse_existing([output_folder / name for name in files], overwrite=overwrite)
     with staged(output_folder) as stage:
-        for structure in structures.structures:
+        for structure, name in zip(structures.structures, names, strict=True):
             mask = structure.full_mask(structures.geometry.shape_zyx)
-            write_nifti(mask, structures.geometry, stage / names[structure.name])
+            write_nifti(mask, structures.geometry, stage / name)
         if image:
             write_nifti(series.volume.voxels_zyx, series.volume.geometry, stage / "image.nii.gz")
     output().print(f"{len(files)} files in {escape(str(output_folder))}", soft_wrap=True)
@@ -59,25 +60,26 @@ def to_rtstruct(
     _refuse_existing([output_file], overwrite=overwrite)
     series = read(series_folder, series_uid)
     structures = tuple(_structure(path, series.volume.geometry) for path in _mask_files(masks))
-    output_file.parent.mkdir(parents=True, exist_ok=True)
     # Who or what drew the masks is not known here.
     options = WriteOptions(generation=GenerationAlgorithm.UNKNOWN)
-    written = write_rtstruct(StructureSet(label, series.volume.geometry, structures), series, output_file, options)
+    drawn = StructureSet(label, series.volume.geometry, structures)
+    with staged(output_file.parent) as stage:
+        written = write_rtstruct(drawn, series, stage / output_file.name, options)
     left_out = f"; empty and left out: {', '.join(written.left_out)}" if written.left_out else ""
     output().print(f"{len(written.written)} structures in {escape(str(output_file))}{escape(left_out)}", soft_wrap=True)
 
 
-def _file_names(structures: StructureSet) -> dict[str, str]:
-    """A safe file name for each structure: names in foreign files may hold anything."""
-    names: dict[str, str] = {}
+def _file_names(structures: StructureSet) -> list[str]:
+    """A safe file name for each structure: names in foreign files may hold anything, and occur more than once."""
+    names = []
     taken = {"image"}
     for structure in structures.structures:
-        stem = re.sub(r"[^A-Za-z0-9_+~^.-]", "_", structure.name).lstrip(".") or "structure"
+        stem = re.sub(r"[^A-Za-z0-9_+~^.-]", "_", structure.name)[:MAX_STEM_LENGTH].lstrip(".") or "structure"
         unique, count = stem, 2
         while unique.casefold() in taken:
             unique, count = f"{stem}_{count}", count + 1
         taken.add(unique.casefold())
-        names[structure.name] = f"{unique}.nii.gz"
+        names.append(f"{unique}.nii.gz")
     return names
 
 
@@ -93,12 +95,13 @@ def _mask_files(paths: list[Path]) -> list[Path]:
 
 
 def _structure(path: Path, geometry: Geometry) -> Structure:
-    array, grid = read_nifti_array(path, geometry.frame_of_reference_uid)
+    grid = read_nifti_geometry(path, geometry.frame_of_reference_uid)
     if not grid.same_grid(geometry, GRID_TOLERANCE_MM):
         found = f"{grid.shape_zyx} voxels (z, y, x) of {grid.spacing_zyx_mm} mm"
         raise InputRefused(
             Reason.WRONG_SERIES, str(path), found, f"the grid of the images, {geometry.shape_zyx} voxels"
         )
+    array, _ = read_nifti_array(path, geometry.frame_of_reference_uid)
     values = np.unique(array)
     if values.size > 2 or (values.size == 2 and values[0] != 0):
         raise InputRefused(Reason.UNSUPPORTED_PIXELS, str(path), f"{values.size} different values", "a mask of 0 and 1")

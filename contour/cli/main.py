@@ -1,5 +1,6 @@
 """`contour`: the commands put together, and what its exit codes mean."""
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -22,6 +23,9 @@ HELP = """Auto-contouring for radiotherapy: a folder of CT slices becomes an RTS
 Exit codes: 0 done, 1 failed, 2 refused (input, configuration or package), 3 drawn but not released.
 Everything is drawn for a clinician's review.
 """
+
+
+STOPPING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a request to end, a terminal that closes
 
 
 class Stopped(BaseException):
@@ -58,8 +62,15 @@ def build_app() -> typer.Typer:
 
 def run() -> None:
     """The entry point."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for name in STOPPING_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        # What is ignored stays so: `nohup` lets a run outlive the terminal that started it.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files hold any bytes, and not every terminal knows every letter: that must not end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         build_app()(prog_name="contour")
     except Stopped as stopped:

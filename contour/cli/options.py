@@ -27,7 +27,7 @@ EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the netw
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
-Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, help="Surface tolerance in mm.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, max=100.0, help="Surface tolerance in mm.")]
 
 
 def read(folder: Path, series_uid: str | None = None) -> ImageSeries:

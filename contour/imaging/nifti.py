@@ -30,22 +30,48 @@ def read_nifti_array(path: Path, frame_of_reference_uid: str) -> tuple[NDArray[n
     """The stored values (z, y, x) and their geometry; for label maps and masks.
 
     Raises:
-        InputRefused: the file cannot be read, is not 3-D, or its axes are not orthogonal.
+        InputRefused: as `read_nifti_geometry`, or the voxels are damaged.
     """
+    geometry = read_nifti_geometry(path, frame_of_reference_uid)
     try:
-        image = sitk.ReadImage(str(path))
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), geometry
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[-200:]
-        raise InputRefused(Reason.UNREADABLE_FILE, str(path), reason, "a NIfTI image with orthogonal axes") from error
-    if image.GetDimension() != 3:
-        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), f"{image.GetDimension()} dimensions", "3 dimensions")
-    return sitk.GetArrayFromImage(image), _geometry(image, frame_of_reference_uid)
+        raise _unreadable(path, error) from error
+
+
+def read_nifti_geometry(path: Path, frame_of_reference_uid: str) -> Geometry:
+    """The grid of the image at `path`, from its header: a small file may claim more voxels than memory holds.
+
+    Raises:
+        InputRefused: the header cannot be read, the image is not 3-D with one value a voxel, or its axes are not
+            orthogonal.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+        found = f"{reader.GetDimension()} dimensions, {reader.GetNumberOfComponents()} values a voxel"
+        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), found, "3 dimensions, 1 value a voxel")
+    try:
+        return _geometry(reader, frame_of_reference_uid)
+    except ValueError as error:
+        raise InputRefused(Reason.INVALID_ATTRIBUTE, str(path), str(error), "a grid with orthogonal axes") from error
 
 
 def write_nifti(array_zyx: NDArray[np.generic], geometry: Geometry, path: Path) -> None:
-    """`array_zyx` on `geometry` as a NIfTI file; masks are written as 0 and 1."""
+    """`array_zyx` on `geometry` as a NIfTI file; masks are written as 0 and 1.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     values = array_zyx.astype(np.uint8) if array_zyx.dtype == np.bool_ else array_zyx
-    sitk.WriteImage(to_sitk(values, geometry), str(path), useCompression=True)
+    try:
+        sitk.WriteImage(to_sitk(values, geometry), str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written: {_last_words(error)}") from error
 
 
 def to_sitk(array_zyx: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
@@ -57,7 +83,15 @@ def to_sitk(array_zyx: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
     return image
 
 
-def _geometry(image: sitk.Image, frame_of_reference_uid: str) -> Geometry:
+def _unreadable(path: Path, error: RuntimeError) -> InputRefused:
+    return InputRefused(Reason.UNREADABLE_FILE, str(path), _last_words(error), "a NIfTI image with orthogonal axes")
+
+
+def _last_words(error: RuntimeError) -> str:
+    return " ".join(str(error).split())[-200:]
+
+
+def _geometry(image: sitk.ImageFileReader, frame_of_reference_uid: str) -> Geometry:
     axes_zyx = np.array(image.GetDirection()).reshape(3, 3).T[::-1]
     x, y, z = image.GetSize()
     sx, sy, sz = image.GetSpacing()

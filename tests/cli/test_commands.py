@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from contour import pipeline
@@ -197,6 +198,19 @@ def test_masks_come_back_from_nifti_unchanged(
         assert structure.interpreted_type == first[structure.name].interpreted_type
 
 
+def test_a_mask_under_a_name_that_cannot_be_written_leaves_nothing(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks, target = tmp_path / "masks", tmp_path / "new" / "rtstruct.dcm"
+    assert contour("convert", "to-nifti", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", masks) == 0
+    for name in ("A_name_of_seventeen", "two words", "BODY", "Сердце"):
+        mask = shutil.copy(masks / "Body.nii.gz", masks / f"{name}.nii.gz")
+        assert contour("convert", "to-rtstruct", masks, "--series", thorax_series, "-o", target) == 2
+        assert "invalid-attribute" in capsys.readouterr().err
+        assert not target.parent.exists()
+        Path(mask).unlink()
+
+
 def test_a_mask_on_another_grid_is_refused(
     contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +222,68 @@ def test_a_mask_on_another_grid_is_refused(
     assert contour("convert", "to-rtstruct", masks, "--series", fewer, "-o", tmp_path / "x.dcm") == 2
     assert "wrong-series" in capsys.readouterr().err
     assert not (tmp_path / "x.dcm").exists()
+
+
+def _renamed(rtstruct: Path, target: Path, *names: str) -> Path:
+    data_set = pydicom.dcmread(rtstruct)
+    for roi, name in zip(data_set.StructureSetROISequence, names, strict=False):
+        roi.add(pydicom.DataElement(0x30060026, "LO", name, validation_mode=pydicom.config.IGNORE))
+    data_set.save_as(target)
+    return target
+
+
+def test_names_in_foreign_files_become_files_of_their_own_here(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path
+) -> None:
+    for number, (names, files) in enumerate(
+        [
+            (("Heart", "Heart", "HEART"), ["HEART_3.nii.gz", "Heart.nii.gz", "Heart_2.nii.gz"]),
+            (("../../up", "", 300 * "A"), [f"{64 * 'A'}.nii.gz", "_.._up.nii.gz", "structure.nii.gz"]),
+        ]
+    ):
+        foreign = _renamed(drawn / "rtstruct.dcm", tmp_path / "foreign.dcm", *names)
+        masks = tmp_path / f"masks{number}"
+        assert contour("convert", "to-nifti", foreign, "--series", thorax_series, "-o", masks) == 0
+        assert sorted(p.name for p in masks.iterdir()) == files
+
+
+def test_a_name_that_two_structures_have_is_not_compared(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtstruct = drawn / "rtstruct.dcm"
+    twice = _renamed(rtstruct, tmp_path / "twice.dcm", "Body", "Body")
+    assert contour("compare", rtstruct, twice, "--series", thorax_series) == 2
+    assert "2 ROIs are called 'Body'" in capsys.readouterr().err
+    assert contour("compare", rtstruct, twice, "--series", thorax_series, "--pair", "Bone=Bone") == 0
+    alike = _renamed(rtstruct, tmp_path / "alike.dcm", "BODY", "body", "bone")
+    capsys.readouterr()
+    assert contour("compare", rtstruct, alike, "--series", thorax_series, "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["Bone"]
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "inf", "1e9", "-1"])
+def test_a_tolerance_is_a_length_in_the_patient(
+    contour: Contour, drawn: Path, thorax_series: Path, tolerance: str
+) -> None:
+    rtstruct = drawn / "rtstruct.dcm"
+    assert contour("compare", rtstruct, rtstruct, "--series", thorax_series, "--tolerance", tolerance) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are a matter of Linux")
+def test_names_that_are_not_unicode_end_no_run(
+    contour: Contour, thorax_series: Path, tiny_models: Path, tiny_protocol_file: Path, tmp_path: Path
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xcf\xf0\xe8 \x1b[2J"))
+    shutil.copytree(thorax_series, folder)
+    (folder / os.fsdecode(b"\xcf\xf0\xe8.txt")).write_text("notes")
+    command = "from contour.cli.main import run; run()"
+    arguments = ["-p", tiny_protocol_file, "--models", tiny_models, "-o", folder / "out", "--threads", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-c", command, "run", str(folder), *map(str, arguments)], capture_output=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads((folder / "out" / "report.json").read_text(encoding="utf-8"))
+    assert any("udccf" in text for text in report["set_aside"])
 
 
 def test_demo_measures_against_the_truth(
@@ -256,7 +332,7 @@ def test_doctor_sees_this_machine(contour: Contour, tiny_models: Path, capsys: p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals end a process at once there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_a_stopped_run_leaves_nothing(
     thorax_series: Path, tiny_models: Path, tiny_protocol_file: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
