@@ -53,7 +53,10 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A whole training run. `precision` is Lightning's ("bf16-mixed", "32-true", "16-mixed")."""
+    """A whole training run. `precision` is Lightning's ("bf16-mixed", "32-true", "16-mixed").
+
+    `largest_patch_voxels` goes into the package: how large the patches may grow when the network draws.
+    """
 
     name: str
     version: str
@@ -66,3 +69,4 @@ class TrainingConfig:
     schedule: ScheduleConfig
     augmentation: AugmentationConfig
     precision: str = "bf16-mixed"
+    largest_patch_voxels: int | None = None

@@ -58,6 +58,7 @@ def export_package(config: TrainingConfig, network: torch.nn.Module, about: Expo
         preprocessing=config.preprocessing,
         labels=tuple(Label(i, label.name) for i, label in enumerate(config.labels, start=1)),
         training=about.training,
+        largest_patch_voxels=config.largest_patch_voxels,
     )
     write_manifest(manifest, folder)
     return manifest
