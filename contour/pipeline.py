@@ -98,9 +98,9 @@ def contour_series(
 ) -> Run:
     """Contour the image series in `folder`; `output` gets `rtstruct.dcm`, `report.json` and `preview.png`.
 
-    The files appear together when everything is done: a run that fails or is stopped leaves nothing behind. When the
-    written RTSTRUCT does not prove equal to what was drawn, only the report and the preview appear, and
-    `report.released` is False.
+    The files appear together when everything is done: a run that fails or is stopped leaves nothing behind. Only the
+    report and the preview appear, and `report.released` is False, when the written RTSTRUCT does not prove equal to
+    what was drawn, when a finding says stop (left and right exchanged), or when nothing was found.
 
     Raises:
         InputRefused: the series is one that must not be contoured.
@@ -121,7 +121,7 @@ def contour_series(
             drawing = draw_structures(series.volume, protocol, networks, progress=tell)
         with clock.stage("write"):
             tell("write", 0.0)
-            uid, differences = _write(drawing.structures, series, stage / RTSTRUCT_FILE)
+            uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE)
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
@@ -235,8 +235,14 @@ def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], Non
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _write(structures: StructureSet, series: ImageSeries, path: Path) -> tuple[str | None, tuple[str, ...]]:
-    """(SOP Instance UID, nothing) of the released file, or (None, what differed)."""
+def _write(drawing: Drawing, series: ImageSeries, path: Path) -> tuple[str | None, tuple[str, ...]]:
+    """(SOP Instance UID, nothing) of the released file, or (None, what forbids to release it)."""
+    structures = drawing.structures
+    forbidding = tuple(f.message for f in drawing.findings if f.severity is Severity.STOP)
+    if all(structure.empty for structure in structures.structures):
+        forbidding += ("No structure was found on this image.",)
+    if forbidding:
+        return None, forbidding
     spacing_yx_mm = structures.geometry.spacing_zyx_mm[1:]
     pixel_mm = min(spacing_yx_mm)
     trace = TraceOptions(spacing_yx_mm, SMOOTHING_PIXELS * pixel_mm, DECIMATION_PIXELS * pixel_mm)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_networks
+from hypothesis import settings
 
 from contour.core.protocol import Protocol
 from contour.dicom.series import PatientStudy
@@ -14,6 +15,10 @@ from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.phantom import Phantom, PhantomOptions, thorax_geometry, thorax_phantom
 from contour.inference.package import Label
 from contour.library import load_protocol
+
+# A busy machine is no failure.
+settings.register_profile("contour", deadline=None)
+settings.load_profile("contour")
 
 IDENTITY = PatientStudy(
     patient_name="Әлия^Серік",

@@ -16,7 +16,8 @@ from contour.dicom.rtstruct_read import read_rtstruct
 from contour.imaging.phantom import Phantom
 from contour.inference.session import Engine, Network, SessionOptions, open_network
 from contour.library import packages_for
-from contour.pipeline import RunOptions, contour_series, draw_structures
+from contour.pipeline import Drawing, RunOptions, contour_series, draw_structures
+from contour.qa.structures import check_structures
 
 FILES = ["preview.png", "report.json", "rtstruct.dcm"]
 
@@ -133,6 +134,34 @@ def test_what_does_not_prove_equal_is_not_released(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["preview.png", "report.json"]
     stop = [f for f in json.loads((tmp_path / "report.json").read_text())["findings"] if f["severity"] == "stop"]
     assert [f["message"] for f in stop] == ["Lungs: 3 voxels differ"]
+
+
+def test_left_and_right_exchanged_is_not_released(
+    thorax: Phantom, thorax_series: Path, tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"Lung_L": "Lung_R", "Lung_R": "Lung_L"}
+    lungs = [s for s in thorax.structures.structures if s.name in other]
+    exchanged = replace(thorax.structures, structures=tuple(replace(s, name=other[s.name]) for s in lungs))
+    findings = check_structures(exchanged, thorax.volume, tiny_protocol)
+    monkeypatch.setattr(pipeline, "draw_structures", lambda *_, **__: Drawing(exchanged, findings, ()))
+    run = contour_series(thorax_series, tiny_protocol, (), tmp_path / "out")
+    assert not run.report.released
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["preview.png", "report.json"]
+    assert any("left of" in f.message for f in run.report.findings if f.code == "not-released")
+
+
+def test_a_drawing_of_nothing_is_not_released_and_reported(
+    thorax: Phantom, thorax_series: Path, tiny_protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.zeros((0, 0, 0), dtype=bool)
+    empty = tuple(replace(s, mask_zyx=nothing, offset_zyx=(0, 0, 0)) for s in thorax.structures.structures)
+    drawing = Drawing(replace(thorax.structures, structures=empty), (), ())
+    monkeypatch.setattr(pipeline, "draw_structures", lambda *_, **__: drawing)
+    run = contour_series(thorax_series, tiny_protocol, (), tmp_path / "out")
+    assert not run.report.released
+    assert [f.message for f in run.report.findings if f.code == "not-released"] == [
+        "No structure was found on this image."
+    ]
 
 
 def test_a_failure_leaves_nothing_behind(
