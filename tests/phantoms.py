@@ -8,6 +8,15 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
@@ -16,6 +25,17 @@ from contour.dicom.write_series import SeriesOptions, write_series
 
 FRAME_OF_REFERENCE = "2.25.101"
 STUDY = "2.25.102"
+
+# The transfer syntaxes in which one CT must be one image.
+SEVEN_WAYS = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    RLELossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+)
 
 IDENTITY = PatientStudy(
     patient_name="Phantom^Test",

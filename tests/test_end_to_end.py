@@ -4,19 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import phantoms
 import pydicom
 import pytest
 from conftest import IDENTITY
 from numpy.typing import NDArray
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
-)
 
 from contour.core.geometry import Geometry
 from contour.core.protocol import Protocol
@@ -84,15 +76,7 @@ def test_one_ct_encoded_seven_ways_gives_identical_contours(
         thorax.volume.modality,
     )
     found = []
-    for syntax in (
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        DeflatedExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        RLELossless,
-        JPEGLSLossless,
-        JPEG2000Lossless,
-    ):
+    for syntax in phantoms.SEVEN_WAYS:
         folder = tmp_path / syntax.name
         write_series(slab, IDENTITY, folder / "ct", SeriesOptions(seed="one", transfer_syntax_uid=str(syntax)))
         run = contour_series(folder / "ct", tiny_protocol, networks, folder / "out")

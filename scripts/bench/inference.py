@@ -207,18 +207,10 @@ def export(arguments: argparse.Namespace, work: Path) -> None:
     """Write the package, the torch weights and what is needed to build the network again."""
     import torch  # noqa: PLC0415
 
+    from contour.training.export import export_onnx  # noqa: PLC0415 - only this process may load torch
+
     network = build(arguments.filters).eval()
-    free = {0: "n", 2: "z", 3: "y", 4: "x"}
-    torch.onnx.export(
-        network,
-        (torch.zeros(1, 1, *arguments.patch),),
-        str(work / "model.onnx"),
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_axes={"image": free, "logits": free},
-        opset_version=17,
-        dynamo=False,
-    )
+    export_onnx(network, torch.randn(1, 1, *arguments.patch), work / "model.onnx")
     torch.save(network.state_dict(), work / "network.pt")
     (work / "filters.json").write_text(json.dumps(arguments.filters))
     (work / "CARD.md").write_text("# Random weights, for a benchmark\n")

@@ -9,29 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
 )
 
 from contour.core.errors import InputRefused, Reason
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
 from contour.dicom.write_series import SeriesOptions, write_series
-
-SEVEN_WAYS = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    RLELossless,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-)
 
 # Command lines of independent tools, to be followed by input and output.
 INDEPENDENT_ENCODERS = {
@@ -76,7 +60,7 @@ def set_pixels(file: Path, pixels: NDArray[np.generic], **attributes: object) ->
 def test_seven_encodings_of_one_ct_are_one_image(tmp_path: Path, stored: SeriesOptions) -> None:
     volume = wide_volume()
     contents = set()
-    for syntax in SEVEN_WAYS:
+    for syntax in phantoms.SEVEN_WAYS:
         options = SeriesOptions("s", signed=stored.signed, intercept=stored.intercept, transfer_syntax_uid=str(syntax))
         folder = tmp_path / syntax.name
         files = write_series(volume, phantoms.IDENTITY, folder, options)
@@ -124,7 +108,7 @@ def test_lossy_jpeg_by_an_independent_tool(tmp_path: Path, mode: str) -> None:
     assert "lossy-compression" in {finding.code for finding in series.findings}
 
 
-@pytest.mark.parametrize("syntax", SEVEN_WAYS)
+@pytest.mark.parametrize("syntax", phantoms.SEVEN_WAYS)
 def test_twelve_stored_bits(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     """Signed pixels in 12 bits, as decoders return them with and without extended signs."""
     volume = phantoms.sampled_volume(phantoms.axial_geometry())
