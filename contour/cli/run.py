@@ -20,7 +20,16 @@ from contour.cli.options import (
     Threads,
     session_options,
 )
-from contour.cli.terminal import color_mark, findings_table, messages, number, output, print_json, stage_bars
+from contour.cli.terminal import (
+    SEVERITY_COLORS,
+    color_mark,
+    findings_table,
+    messages,
+    number,
+    output,
+    print_json,
+    stage_bars,
+)
 from contour.core.report import Severity
 from contour.inference.session import Engine, open_network
 from contour.library import load_protocol, packages_for
@@ -89,12 +98,8 @@ def _structures_table(run: Run) -> Table:
     table.add_column("Confidence", justify="right")
     table.add_column("Findings")
     for structure, line in zip(run.drawing.structures.structures, run.report.structures, strict=True):
-        codes = [f"[{_color(f.severity)}]{f.code}[/]" for f in line.findings]
+        codes = [f"[{SEVERITY_COLORS[f.severity]}]{f.code}[/]" for f in line.findings]
         confidence = "-" if line.confidence is None else number(line.confidence, 2)
         volume = number(line.volume_ml, 1) if line.drawn else "-"
         table.add_row(color_mark(structure.color_rgb), escape(line.name), volume, confidence, " ".join(codes))
     return table
-
-
-def _color(severity: Severity) -> str:
-    return {Severity.STOP: "bold red", Severity.CHECK: "yellow", Severity.INFO: "dim"}[severity]

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from contour.core.report import Finding, Severity
 
+# The most severe first.
+SEVERITY_COLORS = {Severity.STOP: "bold red", Severity.CHECK: "yellow", Severity.INFO: "dim"}
 STAGES = (("read", "Read the series"), ("draw", "Draw"), ("write", "Write and prove"), ("preview", "Preview"))
 
 
@@ -56,7 +58,7 @@ def stage_bars(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
 def findings_table(findings: tuple[Finding, ...], title: str) -> Table:
     """Findings, the most severe first."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
-    order = [Severity.STOP, Severity.CHECK, Severity.INFO]
+    order = list(SEVERITY_COLORS)
     for finding in sorted(findings, key=lambda f: order.index(f.severity)):
         table.add_row(severity_text(finding.severity), finding.code, escape(finding.message))
     return table
@@ -64,8 +66,7 @@ def findings_table(findings: tuple[Finding, ...], title: str) -> Table:
 
 def severity_text(severity: Severity) -> str:
     """The word in its colour."""
-    color = {Severity.STOP: "bold red", Severity.CHECK: "yellow", Severity.INFO: "dim"}[severity]
-    return f"[{color}]{severity}[/]"
+    return f"[{SEVERITY_COLORS[severity]}]{severity}[/]"
 
 
 def color_mark(color_rgb: tuple[int, int, int]) -> str:

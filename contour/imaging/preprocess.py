@@ -93,13 +93,19 @@ def from_canonical(array_zyx: NDArray[np.generic], geometry: Geometry) -> NDArra
     return array_zyx[step].transpose(tuple(int(i) for i in np.argsort(order)))
 
 
+def at_spacing(volume: Volume, spacing_zyx_mm: tuple[float, float, float]) -> Volume:
+    """`volume` in canonical orientation, resampled linearly to voxels of `spacing_zyx_mm`; float32."""
+    source = canonical_geometry(volume.geometry)
+    target = source.respaced(spacing_zyx_mm)
+    voxels = resample_linear(to_canonical(volume.voxels_zyx, volume.geometry), source, target)
+    return Volume(voxels, target, volume.modality)
+
+
 def preprocess(volume: Volume, preprocessing: Preprocessing) -> PreparedImage:
     """`volume` as a network's input; see `Preprocessing`."""
-    source = canonical_geometry(volume.geometry)
-    target = source.respaced(preprocessing.spacing_zyx_mm)
-    voxels = to_canonical(volume.voxels_zyx, volume.geometry)
-    values = resample_linear(voxels, source, target)
+    resampled = at_spacing(volume, preprocessing.spacing_zyx_mm)
+    values = resampled.voxels_zyx
     np.clip(values, *preprocessing.clip, out=values)
     values -= np.float32(preprocessing.mean)
     values /= np.float32(preprocessing.std)
-    return PreparedImage(values, target)
+    return PreparedImage(values, resampled.geometry)

@@ -14,8 +14,6 @@ from scipy import ndimage
 
 from contour.core.volume import Volume
 from contour.imaging.nifti import to_sitk
-from contour.imaging.preprocess import canonical_geometry, to_canonical
-from contour.imaging.resample import resample_linear
 
 WINDOW_HU = (-400.0, 80.0)
 AIR_HU = -1000.0
@@ -33,14 +31,6 @@ class LungExtent:
     low_lps_mm: NDArray[np.float64]
     high_lps_mm: NDArray[np.float64]
     cut: bool
-
-
-def isotropic(volume: Volume, spacing_mm: float) -> Volume:
-    """The volume in canonical orientation with cubic voxels."""
-    source = canonical_geometry(volume.geometry)
-    target = source.respaced((spacing_mm, spacing_mm, spacing_mm))
-    voxels = resample_linear(to_canonical(volume.voxels_zyx, volume.geometry), source, target)
-    return Volume(voxels, target, volume.modality)
 
 
 def find_lungs(volume: Volume) -> LungExtent:
@@ -70,7 +60,8 @@ def propagate_labels(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The atlas's label map, and its image in HU, brought to the grid of `target`.
 
-    Both volumes are isotropic and canonical (see `isotropic`), with one spacing; `labels_zyx` is on the atlas's grid.
+    Both volumes are canonical (see `imaging.preprocess.at_spacing`), on cubic voxels of one size; `labels_zyx` is on
+    the atlas's grid.
 
     Raises:
         ValueError: one of them shows no lungs.

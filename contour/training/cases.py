@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 
 from contour.core.geometry import Geometry
 from contour.core.volume import Volume
-from contour.imaging.preprocess import (
-    PreparedImage,
-    Preprocessing,
-    canonical_geometry,
-    preprocess,
-    to_canonical,
-)
+from contour.imaging.preprocess import Preprocessing, canonical_geometry, preprocess, to_canonical
 from contour.imaging.resample import resample_linear
 
 UNKNOWN = 255
@@ -38,7 +32,7 @@ class Case:
 
 
 def save_case(case: Case, path: Path) -> None:
-    """Writes the case as an uncompressed-dtype, compressed `.npz`; a partial file never bears the final name."""
+    """Writes the case as a compressed `.npz`; a partial file never bears the final name."""
     part = path.with_suffix(".part.npz")
     np.savez_compressed(
         part,
@@ -70,21 +64,21 @@ def prepare_case(
 ) -> Case:
     """A case from an image and a label map on its grid (0, label values, 255 for unknown)."""
     prepared = preprocess(volume, preprocessing)
-    labels = resample_labels(labels_zyx, volume.geometry, prepared)
+    labels = resample_labels(labels_zyx, volume.geometry, prepared.geometry)
     return Case(name, prepared.values_zyx.astype(np.float16), labels, drawn)
 
 
-def resample_labels(labels_zyx: NDArray[np.uint8], geometry: Geometry, prepared: PreparedImage) -> NDArray[np.uint8]:
-    """The label with the largest share of each voxel of the prepared image.
+def resample_labels(labels_zyx: NDArray[np.uint8], geometry: Geometry, target: Geometry) -> NDArray[np.uint8]:
+    """The label with the largest share of each voxel of `target`, a canonical grid, from labels on `geometry`.
 
     Shares are resampled linearly one label at a time, so that thin structures shrink no more than thick ones.
     """
     source = canonical_geometry(geometry)
     canonical = to_canonical(labels_zyx, geometry)
-    best = np.zeros(prepared.geometry.shape_zyx, dtype=np.float32)
-    labels = np.zeros(prepared.geometry.shape_zyx, dtype=np.uint8)
+    best = np.zeros(target.shape_zyx, dtype=np.float32)
+    labels = np.zeros(target.shape_zyx, dtype=np.uint8)
     for value in np.unique(labels_zyx):
-        share = resample_linear((canonical == value).astype(np.float32), source, prepared.geometry)
+        share = resample_linear((canonical == value).astype(np.float32), source, target)
         wins = share > best
         labels[wins] = value
         best[wins] = share[wins]

@@ -48,7 +48,7 @@ def measure(package: Path, archive: Path) -> str:
     for folder in sorted(path for path in archive.iterdir() if path.is_dir()):
         series = read_series(folder)
         drawing = draw_structures(series.volume, protocol, (network,))
-        reference = read_rtstruct(_rtstruct(folder), series)
+        reference = read_rtstruct(clinical_rtstruct(folder), series)
         lines += agreement_lines(folder.name, reference, drawing.structures)
     return "\n".join(lines)
 
@@ -86,7 +86,12 @@ def _row(case: str, name: str, found: Agreement) -> str:
     )
 
 
-def _rtstruct(folder: Path) -> Path:
+def clinical_rtstruct(folder: Path) -> Path:
+    """The structure set among the files of a case.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     for path in sorted(folder.iterdir()):
         if pydicom.dcmread(path, specific_tags=["Modality"], stop_before_pixels=True).get("Modality") == "RTSTRUCT":
             return path

@@ -10,8 +10,8 @@ from scipy import ndimage
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.nifti import read_nifti, read_nifti_array
-from contour.imaging.preprocess import PreparedImage, canonical_geometry
-from contour.training.atlas import LUNG_HU, find_lungs, isotropic, propagate_labels
+from contour.imaging.preprocess import at_spacing, canonical_geometry
+from contour.training.atlas import LUNG_HU, find_lungs, propagate_labels
 from contour.training.cases import UNKNOWN, prepare_case, resample_labels, save_case
 from contour.training.config import TrainingConfig
 from contour.training.synthesis import Tissue, synthesize_ct, without_contrast
@@ -25,6 +25,7 @@ CONTRAST_SHARES = (1.0, 0.5, 0.2, 0.0)
 SYNTHETIC_EACH = 8
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
 SPACING_MM = 3.0
+CUBE_MM = (SPACING_MM, SPACING_MM, SPACING_MM)
 BONES = ("vertebrae", "rib", "sternum", "scapula", "clavicula", "humerus", "costal", "hip", "femur", "sacrum", "skull")
 
 TISSUES = (
@@ -60,8 +61,15 @@ def prepare_all(data: Path, folder: Path, config: TrainingConfig) -> None:
         _store(folder, name, volume, joined(labels, values, config), config)
     for name in LABELS_ONLY:
         _prepare_synthetic(data, folder, name, config)
-    for name in UNLABELLED:
-        _prepare_propagated(data, folder, name, config)
+    missing = [name for name in UNLABELLED if not (folder / f"{name}.npz").exists()]
+    if missing:
+        atlas, atlas_labels = _atlas(data, config)
+        for name in missing:
+            target = at_spacing(read_nifti(data / "thorax" / name / "image.nii.gz", Modality.CT, FRAME), CUBE_MM)
+            moved, _ = propagate_labels(atlas, atlas_labels, target)
+            (folder / PROPAGATED).mkdir(exist_ok=True)
+            _store(folder / PROPAGATED, name, target, moved, config)  # as they came, for `refine`
+            _store(folder, name, target, with_doubt(moved, target, config), config)
 
 
 def joined(labels_zyx: NDArray[np.generic], values: dict[str, int], config: TrainingConfig) -> NDArray[np.uint8]:
@@ -109,12 +117,11 @@ def _prepare_atlas(data: Path, folder: Path, config: TrainingConfig) -> None:
 
 def _prepare_synthetic(data: Path, folder: Path, name: str, config: TrainingConfig) -> None:
     labels, values, geometry = _read_labels(data, name)
-    grid = canonical_geometry(geometry).respaced((SPACING_MM,) * 3)
-    empty = PreparedImage(np.zeros(grid.shape_zyx, dtype=np.float32), grid)
-    small = resample_labels(labels.astype(np.uint8), geometry, empty)
+    grid = canonical_geometry(geometry).respaced(CUBE_MM)
+    small = resample_labels(labels.astype(np.uint8), geometry, grid)
     small = np.pad(small, ((0, 0), (10, 10), (10, 10)))  # room for the layers outside what is labelled
     target = joined(small, values, config)
-    grid = Geometry.axial(small.shape, (SPACING_MM,) * 3, (0.0, 0.0, 0.0), FRAME)
+    grid = Geometry.axial(small.shape, CUBE_MM, (0.0, 0.0, 0.0), FRAME)
     for i in range(SYNTHETIC_EACH):
         rng = np.random.default_rng(1000 + i)
         path = folder / f"{name}_synthetic{i}.npz"
@@ -123,20 +130,11 @@ def _prepare_synthetic(data: Path, folder: Path, name: str, config: TrainingConf
             _store(folder, path.stem, Volume(hu, grid, Modality.CT), target, config)
 
 
-def _prepare_propagated(data: Path, folder: Path, name: str, config: TrainingConfig) -> None:
-    path = folder / f"{name}.npz"
-    if path.exists():
-        return
-    volume = read_nifti(data / "thorax" / name / "image.nii.gz", Modality.CT, FRAME)
-    target = isotropic(volume, SPACING_MM)
-    atlas_volume, labels, values = _read(data, ATLAS)
-    atlas = isotropic(atlas_volume, SPACING_MM)
-    empty = PreparedImage(atlas.voxels_zyx.astype(np.float32), atlas.geometry)
-    atlas_labels = resample_labels(joined(labels, values, config), atlas_volume.geometry, empty)
-    moved, _ = propagate_labels(atlas, atlas_labels, target)
-    (folder / PROPAGATED).mkdir(exist_ok=True)
-    _store(folder / PROPAGATED, name, target, moved, config)  # as they came, for `refine`
-    _store(folder, name, target, with_doubt(moved, target, config), config)
+def _atlas(data: Path, config: TrainingConfig) -> tuple[Volume, NDArray[np.uint8]]:
+    """The labelled chest and its labels on cubic voxels."""
+    volume, labels, values = _read(data, ATLAS)
+    atlas = at_spacing(volume, CUBE_MM)
+    return atlas, resample_labels(joined(labels, values, config), volume.geometry, atlas.geometry)
 
 
 def with_doubt(moved: NDArray[np.uint8], target: Volume, config: TrainingConfig) -> NDArray[np.uint8]:

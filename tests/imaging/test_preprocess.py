@@ -9,6 +9,7 @@ from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import (
     Preprocessing,
+    at_spacing,
     canonical_axes,
     canonical_geometry,
     from_canonical,
@@ -123,3 +124,13 @@ def test_the_same_spacing_leaves_the_caller_s_array_alone():
 def test_preprocessing_that_says_nothing_sensible_is_refused(clip, std, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing((1.0, 1.0, 1.0), clip, 0.0, std)
+
+
+def test_cubic_voxels_are_canonical() -> None:
+    axes = ((0.0, 0.0, -1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    geometry = Geometry((20, 10, 10), (2.0, 5.0, 5.0), (0.0, 0.0, 0.0), axes, "1.2.3")
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 10, 10))
+    cubic = at_spacing(Volume(ramp, geometry, Modality.CT), (4.0, 4.0, 4.0))
+    assert cubic.geometry.spacing_zyx_mm == (4.0, 4.0, 4.0)
+    assert cubic.geometry.axes_lps[0] == (0.0, 0.0, 1.0)
+    assert cubic.voxels_zyx[0, 0, 0] > cubic.voxels_zyx[-1, 0, 0]

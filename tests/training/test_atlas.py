@@ -3,7 +3,7 @@ import pytest
 
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
-from contour.training.atlas import find_lungs, isotropic, propagate_labels
+from contour.training.atlas import find_lungs, propagate_labels
 
 HEART = 3
 
@@ -50,13 +50,3 @@ def test_an_image_without_lungs_is_refused() -> None:
     geometry = Geometry.axial((20, 20, 20), (5.0, 5.0, 5.0), (0.0, 0.0, 0.0), "1.2.3")
     with pytest.raises(ValueError, match="no lungs"):
         find_lungs(Volume(np.full((20, 20, 20), 40, dtype=np.int16), geometry, Modality.CT))
-
-
-def test_isotropic_is_canonical() -> None:
-    axes = ((0.0, 0.0, -1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-    geometry = Geometry((20, 10, 10), (2.0, 5.0, 5.0), (0.0, 0.0, 0.0), axes, "1.2.3")
-    ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 10, 10))
-    cubic = isotropic(Volume(ramp, geometry, Modality.CT), 4.0)
-    assert cubic.geometry.spacing_zyx_mm == (4.0, 4.0, 4.0)
-    assert cubic.geometry.axes_lps[0] == (0.0, 0.0, 1.0)
-    assert cubic.voxels_zyx[0, 0, 0] > cubic.voxels_zyx[-1, 0, 0]
