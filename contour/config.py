@@ -1,8 +1,9 @@
 """YAML file -> frozen dataclass. An unknown key or a wrong value is an error that names the file, key and choices."""
 
+import os
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -59,6 +60,31 @@ def load_config(path: Path, kind: type[T]) -> T:
     except (ClassValidationError, IterableValidationError, ForbiddenExtraKeysError) as error:
         key, found, allowed = _first_mistake(error, "", kind)
         raise ConfigError(f"{path}: {key}" if key else str(path), found, allowed) from error
+
+
+def save_config(value: Any, path: Path, header: str = "") -> None:
+    """Write the dataclass `value` as YAML that `load_config` reads, whole or not at all; `header` becomes comments."""
+    text = "".join(f"# {line}\n" for line in header.splitlines())
+    text += yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True, width=120)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as YAML knows it: mappings, lists, text and numbers."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
 
 
 def _text(path: Path) -> bytes:

@@ -1,16 +1,11 @@
 """A model package: a folder with `model.onnx`, `package.yaml` and `CARD.md`, checked before it is opened."""
 
-import os
 import re
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from contour.config import load_config
+from contour.config import load_config, save_config
 from contour.core.errors import ConfigError, PackageError
 from contour.core.volume import Modality
 from contour.imaging.preprocess import Preprocessing
@@ -167,25 +162,8 @@ def available_packages(folders: tuple[Path, ...]) -> tuple[ModelPackage, ...]:
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
     """Write `package.yaml` into `folder`, whole or not at all: the one place that knows its form."""
     path = folder / MANIFEST_FILE
-    part = path.with_name(path.name + ".part")
-    text = yaml.safe_dump(_plain(manifest), sort_keys=False, allow_unicode=True, width=120)
-    with part.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+    save_config(manifest, path)
     return path
-
-
-def _plain(value: Any) -> Any:
-    """`value` as YAML knows it: mappings, lists, text and numbers."""
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _refuse_repeats(what: str, values: list[str]) -> None:
