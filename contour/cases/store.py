@@ -209,10 +209,10 @@ def load_structure(folder: Path, record: CaseRecord, name: str) -> Structure:
     """
     entry = record.structure(name)
     known = lookup(name)
-    mask: Mask = np.zeros((0, 0, 0), dtype=bool)
+    mask: Mask = np.zeros((0, 0, 0), dtype=np.bool_)
     if not entry.box.empty:
         path = folder / STRUCTURES_FOLDER / f"{name}.nii.gz"
-        mask = _read(path, record.geometry.cropped(entry.box)) > 0
+        mask = _read(path, record.geometry.cropped(entry.box)).astype(np.bool_)
     color = known.color_rgb if known else UNNAMED_COLOR_RGB
     kind = known.interpreted_type if known else InterpretedType.ORGAN
     return Structure(name, color, kind, mask, entry.start_zyx)
