@@ -57,6 +57,8 @@ def build_app() -> typer.Typer:
     models.command("show")(show_model)
     models.command("verify")(verify_models)
     app.add_typer(models, name="models")
+    data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
+    app.add_typer(data, name="data")
     return app
 
 
