@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,24 +57,29 @@ class FolderContents:
 def scan_folder(folder: Path, limits: ReadLimits) -> FolderContents:
     """Look at every file below `folder`.
 
-    `homeless` holds the problems of damaged files that do not even tell their series: any series might miss them.
-
     Raises:
         InputRefused: there is no such folder, or it holds more files than allowed.
     """
-    paths = _files_below(folder, limits.max_files)
+    return scan_files(folder, _files_below(folder, limits.max_files), limits)
+
+
+def scan_files(folder: Path, paths: Sequence[Path], limits: ReadLimits) -> FolderContents:
+    """Look at `paths`, which lie in `folder` or below it.
+
+    `homeless` holds the problems of damaged files that do not even tell their series: any series might miss them.
+    """
     images: dict[str, list[FileElements]] = {}
     others: Counter[str] = Counter()
     foreign: list[str] = []
     homeless: list[InputRefused] = []
     for path in paths:
-        name = _printable(path.relative_to(folder).as_posix())
+        name = printable(path.relative_to(folder).as_posix())
         if not path.is_file():  # a pipe or a device would never end
             foreign.append(name)
             continue
         elements = read_elements(path, name, WANTED, limits.max_header_bytes)
         if elements is None:
-            if _should_be_dicom(path):
+            if should_be_dicom(path):
                 allowed = "DICOM PS3.10 files, or other names"
                 homeless.append(InputRefused(Reason.UNREADABLE_FILE, name, "is not a DICOM file", allowed))
             else:
@@ -122,16 +128,16 @@ def _files_below(folder: Path, max_files: int) -> list[Path]:
 def _refuse_unreadable(error: OSError) -> None:
     """A folder that cannot be listed may hold slices, whose lack at an end of the image nothing else would show."""
     found = f"cannot be listed ({error.strerror})"
-    raise InputRefused(Reason.UNREADABLE_FILE, _printable(str(error.filename)), found, "folders that can be read")
+    raise InputRefused(Reason.UNREADABLE_FILE, printable(str(error.filename)), found, "folders that can be read")
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """`name` with what is not Unicode, or moves a terminal's cursor, spelled out: it goes into messages and reports."""
     known = name.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in known)
 
 
-def _should_be_dicom(path: Path) -> bool:
+def should_be_dicom(path: Path) -> bool:
     """Whether a file without the DICOM mark claims to be DICOM by its name, or begins like a bare data set."""
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return True

@@ -1,15 +1,16 @@
 """A folder of DICOM files as one checked image series, or the reason why not."""
 
 import hashlib
+import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from contour.core.errors import InputRefused, Reason
 from contour.core.report import Finding, Severity
 from contour.core.volume import Modality, Volume
-from contour.dicom.folder import FolderContents, FolderSeries, scan_folder, shown, sop_class_of
+from contour.dicom.folder import FolderContents, FolderSeries, printable, scan_files, scan_folder, shown, sop_class_of
 from contour.dicom.identity import Texts, read_identity
 from contour.dicom.part10 import FileElements
 from contour.dicom.pixels import DecodedVoxels, padding_in_tissue, read_voxels
@@ -30,7 +31,30 @@ def read_series(
         InputRefused: the folder, the series or one of its files cannot be trusted; see `contour.core.errors.Reason`.
     """
     limits = limits or ReadLimits()
-    contents = scan_folder(folder, limits)
+    return _read(scan_folder(folder, limits), series_instance_uid, limits)
+
+
+def read_series_files(
+    files: Sequence[Path], series_instance_uid: str, *, limits: ReadLimits | None = None
+) -> ImageSeries:
+    """The CT or MR series that `files` form, wherever they lie: an archive mixes series and spreads one over folders.
+
+    As `read_series`, but of these files each must be there.
+
+    Raises:
+        InputRefused: a file is missing, or as `read_series`.
+    """
+    limits = limits or ReadLimits()
+    paths = sorted(file.absolute() for file in files)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        found = f"is missing ({len(missing)} of {len(paths)} files)"
+        raise InputRefused(Reason.UNREADABLE_FILE, printable(str(missing[0])), found, "all files of the series")
+    folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    return _read(scan_files(folder, paths, limits), series_instance_uid, limits)
+
+
+def _read(contents: FolderContents, series_instance_uid: str | None, limits: ReadLimits) -> ImageSeries:
     chosen = _chosen(contents, series_instance_uid)
     if contents.homeless:
         raise contents.homeless[0]

@@ -97,6 +97,7 @@ class ReferencedSeries:
 class RtstructContents:
     """An RTSTRUCT file. Text is decoded; what is absent is an empty string, tuple or None.
 
+    `structure_set_date` (YYYYMMDD) and `structure_set_time` (HHMMSS.FFFFFF) say when its content was last changed.
     `frame_of_reference_uid` is the data set's own; `referenced_frames` those of its Referenced Frame of Reference
     Sequence (3006,0010), and `references` the series named under them.
     """
@@ -118,6 +119,8 @@ class RtstructContents:
     label: str
     name: str
     description: str
+    structure_set_date: str
+    structure_set_time: str
     approval_status: str
     frame_of_reference_uid: str
     referenced_frames: tuple[str, ...]

@@ -179,6 +179,8 @@ def _contents(path: Path, syntax: str, root: _Item) -> RtstructContents:
         label=root.text(0x30060002),
         name=root.text(0x30060004),
         description=root.text(0x30060006),
+        structure_set_date=root.ascii(0x30060008),
+        structure_set_time=root.ascii(0x30060009),
         approval_status=root.ascii(0x300E0002),
         frame_of_reference_uid=root.ascii(0x00200052),
         referenced_frames=tuple(frame.ascii(0x00200052) for frame in frames),
