@@ -6,7 +6,7 @@ Dice and percentiles of distances agree to rounding.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contour.core.geometry import Box, Geometry
-from contour.core.structures import Mask, Structure
+from contour.core.structures import Mask, Structure, cropped_to_content
 
 STENCIL_PLACES = 800  # so many places around a surface element are looked at before a distance transform is made
 BOUNDING_PLACES = 64  # of the other surface, to bound how far a distance transform has to reach
@@ -53,36 +53,88 @@ class Agreement:
     test_ml: float
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """How structures are compared: at which tolerances, and within which slices.
+
+    `slices` are the first and the last z index between which both are judged, where nobody looked beyond them. What
+    either has outside is cut off, and the planes of the cut are no surface: a tube cut at both ends is measured by
+    its side alone.
+
+    Raises:
+        ValueError: no tolerance, one that is negative or not finite, or slices in the wrong order.
+    """
+
+    tolerances_mm: tuple[float, ...]
+    slices: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tolerances_mm:
+            raise ValueError("tolerances_mm: at least one")
+        for tolerance_mm in self.tolerances_mm:
+            if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
+                raise ValueError(f"tolerance_mm {tolerance_mm}: must be finite and at least 0 mm")
+        if self.slices is not None and not 0 <= self.slices[0] <= self.slices[1]:
+            raise ValueError(f"slices {self.slices}: first and last, from 0 on")
+
+
 def compare(reference: Structure, test: Structure, geometry: Geometry, tolerance_mm: float) -> Agreement:
     """How `test` agrees with `reference`, both on `geometry`; see `Agreement` for what is measured.
 
     Raises:
         ValueError: `tolerance_mm` is negative or not finite, or a structure reaches beyond the grid.
     """
-    if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
-        raise ValueError(f"tolerance_mm {tolerance_mm}: must be finite and at least 0 mm")
+    return compare_with(reference, test, geometry, CompareOptions((tolerance_mm,)))[0]
+
+
+def compare_with(
+    reference: Structure, test: Structure, geometry: Geometry, options: CompareOptions
+) -> tuple[Agreement, ...]:
+    """As `compare`, at each of the tolerances: distances are measured once.
+
+    Raises:
+        ValueError: a structure, or the slices, reach beyond the grid.
+    """
     for structure in (reference, test):
         _require_inside(structure, geometry)
-    voxels = int(np.count_nonzero(reference.mask_zyx)), int(np.count_nonzero(test.mask_zyx))
-    grid = _Grid.around(reference.box, test.box, geometry.spacing_zyx_mm, tolerance_mm)
-    surface, path = _elements(reference, grid)
-    test_surface, test_path = _elements(test, grid)
+    if options.slices is not None and options.slices[1] >= geometry.shape_zyx[0]:
+        raise ValueError(f"slices {options.slices} of a grid of {geometry.shape_zyx}")
+    pair = (reference, test) if options.slices is None else (within(reference, options), within(test, options))
+    voxels = [int(np.count_nonzero(structure.mask_zyx)) for structure in pair]
+    boxes = [structure.box for structure in pair]
+    grid = _Grid.around(boxes[0], boxes[1], geometry.spacing_zyx_mm, max(options.tolerances_mm))
+    (surface, path), (test_surface, test_path) = (_elements(s, grid, open_ends=options.slices) for s in pair)
     one_way = _Distances(_distances_mm(surface, test_surface, grid), surface.sizes)
     other_way = _Distances(_distances_mm(test_surface, surface, grid), test_surface.sizes)
-    return Agreement(
-        dice=_ratio(2 * _common_voxels(reference, test), sum(voxels)),
-        surface_dice=_ratio(
-            one_way.size_within(tolerance_mm) + other_way.size_within(tolerance_mm), one_way.size + other_way.size
-        ),
-        tolerance_mm=tolerance_mm,
-        hd95_mm=_worse(one_way.percentile_mm(0.95), other_way.percentile_mm(0.95)),
-        hausdorff_mm=_worse(one_way.percentile_mm(1.0), other_way.percentile_mm(1.0)),
-        mean_surface_distance_mm=_ratio(one_way.moment + other_way.moment, one_way.size + other_way.size),
-        added_path_length_mm=_length_beyond_mm(path, test_path, grid, tolerance_mm),
-        reference_path_length_mm=float(path.sizes.sum()),
-        reference_ml=voxels[0] * geometry.voxel_ml,
-        test_ml=voxels[1] * geometry.voxel_ml,
+    area = one_way.size + other_way.size
+    dice = _ratio(2 * _common_voxels(*pair), sum(voxels))
+    hd95_mm, hausdorff_mm = (_worse(one_way.percentile_mm(f), other_way.percentile_mm(f)) for f in (0.95, 1.0))
+    return tuple(
+        Agreement(
+            dice=dice,
+            surface_dice=_ratio(one_way.size_within(tolerance_mm) + other_way.size_within(tolerance_mm), area),
+            tolerance_mm=tolerance_mm,
+            hd95_mm=hd95_mm,
+            hausdorff_mm=hausdorff_mm,
+            mean_surface_distance_mm=_ratio(one_way.moment + other_way.moment, area),
+            added_path_length_mm=_length_beyond_mm(path, test_path, grid, tolerance_mm),
+            reference_path_length_mm=float(path.sizes.sum()),
+            reference_ml=voxels[0] * geometry.voxel_ml,
+            test_ml=voxels[1] * geometry.voxel_ml,
+        )
+        for tolerance_mm in options.tolerances_mm
     )
+
+
+def within(structure: Structure, options: CompareOptions) -> Structure:
+    """The part of `structure` in the slices of `options`; all of it where they name none."""
+    if options.slices is None:
+        return structure
+    start = min(max(options.slices[0] - structure.offset_zyx[0], 0), structure.mask_zyx.shape[0])
+    stop = max(start, options.slices[1] + 1 - structure.offset_zyx[0])
+    z, y, x = structure.offset_zyx
+    mask, offset = cropped_to_content(structure.mask_zyx[start:stop], (z + start, y, x))
+    return replace(structure, mask_zyx=mask, offset_zyx=offset)
 
 
 @dataclass(frozen=True)
@@ -149,12 +201,19 @@ class _Elements:
     occupied: NDArray[np.bool_]
 
 
-def _elements(structure: Structure, grid: _Grid) -> tuple[_Elements, _Elements]:
-    """The elements of a structure's surface (in mm2) and of its contours in the slices (in mm)."""
+def _elements(
+    structure: Structure, grid: _Grid, *, open_ends: tuple[int, int] | None = None
+) -> tuple[_Elements, _Elements]:
+    """The elements of a structure's surface (in mm2) and of its contours in the slices (in mm).
+
+    At a slice of `open_ends` the structure was cut: it goes on as it is there.
+    """
     start = int((np.subtract(structure.offset_zyx, grid.box.start_zyx) + grid.margin_zyx) @ grid.strides)
     kinds = (_surface_areas_mm2(grid.spacing_zyx_mm), _contour_lengths_mm(grid.spacing_zyx_mm))
     found: tuple[list[_Found], list[_Found]] = ([], [])
-    for first, codes_of_kinds in _neighbour_codes(structure.mask_zyx):
+    ends = (structure.box.start_zyx[0], structure.box.stop_zyx[0] - 1)
+    goes_on = (False, False) if open_ends is None else (ends[0] == open_ends[0], ends[1] == open_ends[1])
+    for first, codes_of_kinds in _neighbour_codes(structure.mask_zyx, goes_on):
         for kind, codes in enumerate(codes_of_kinds):
             # All bits or none of them: no element. One added, those are 0 and 1 (modulo the number of codes).
             at = np.flatnonzero(((codes + np.uint8(1)) & np.uint8(kinds[kind].size - 1)) > 1)
@@ -174,10 +233,13 @@ def _placed(found: list[_Found], grid: _Grid, start: int) -> _Elements:
     return _Elements(places, np.concatenate([np.empty(0), *(sizes for _, sizes in found)]), occupied)
 
 
-def _neighbour_codes(mask_zyx: Mask) -> Iterator[tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]]:
+def _neighbour_codes(
+    mask_zyx: Mask, goes_on: tuple[bool, bool]
+) -> Iterator[tuple[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]]:
     """For chunks of corners, from the first z on: codes of the 8 voxels around, and of the 4 of them at greater z.
 
     Corner i lies between voxels i - 1 and i of each axis. The bit of the voxel before along all axes is the highest.
+    Where the mask `goes_on` below its first or above its last slice, the voxels there are as those of that slice.
     """
     nz, ny, nx = mask_zyx.shape
     if mask_zyx.size == 0:
@@ -190,7 +252,12 @@ def _neighbour_codes(mask_zyx: Mask) -> Iterator[tuple[int, tuple[NDArray[np.uin
         slab[low - first + 1 : high - first + 1, 1:-1, 1:-1] = mask_zyx[low:high]
         pairs = 2 * slab[:, :, :-1] + slab[:, :, 1:]
         fours = 4 * pairs[:, :-1] + pairs[:, 1:]
-        yield first, (16 * fours[:-1] + fours[1:], fours[1:])
+        eights = 16 * fours[:-1] + fours[1:]
+        if goes_on[0] and first == 0:
+            eights[0] = 17 * fours[1]
+        if goes_on[1] and first + corners == nz + 1:
+            eights[-1] = 17 * fours[-2]
+        yield first, (eights, fours[1:])
 
 
 # The 14 ways, up to rotation, mirroring and exchange of inside and outside, in which a surface passes between eight

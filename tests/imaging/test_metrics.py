@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from contour.core.geometry import Geometry
 from contour.core.structures import InterpretedType, Structure, cropped_to_content
 from contour.imaging.contours import trace
-from contour.imaging.metrics import compare
+from contour.imaging.metrics import CompareOptions, compare, compare_with
 from contour.imaging.smooth import Loops
 
 SHAPE_ZYX = (20, 40, 44)
@@ -218,3 +218,62 @@ def test_a_structure_beyond_the_grid_is_refused():
     heart = structure(cuboid((5, 5, 5), (9, 9, 9)))
     with pytest.raises(ValueError, match="covers"):
         compare(heart, replace(heart, offset_zyx=(17, 0, 0)), grid(), 1.0)
+
+
+def test_several_tolerances_are_those_one_by_one():
+    first, second = structure(ellipsoid((9, 19, 20), (7, 13, 15))), structure(ellipsoid((10, 18, 22), (6, 14, 12)))
+    found = compare_with(first, second, grid(), CompareOptions((3.0, 0.0, 1.5)))
+    assert found == tuple(compare(first, second, grid(), t) for t in (3.0, 0.0, 1.5))
+
+
+def test_a_tube_cut_at_both_ends_is_measured_by_its_side_alone():
+    """A rod beside a thicker one of the same axis, the cut through both: no cap agrees, none disagrees."""
+    rod, thick = cuboid((0, 10, 10), (20, 16, 16)), cuboid((2, 6, 6), (18, 20, 20))
+    found = compare_with(structure(rod), structure(thick), grid(), CompareOptions((3.9, 5.7), (5, 12)))
+    assert found[0].reference_ml == pytest.approx(8 * 36 / 1000)
+    assert found[0].test_ml == pytest.approx(8 * 196 / 1000)
+    assert found[0].dice == pytest.approx(2 * 36 / (36 + 196))
+    # Between the cut planes the surfaces lie 4 mm apart, and 5.66 mm at the corners of the thick rod.
+    assert found[0].surface_dice == 0.0
+    assert found[1].surface_dice == 1.0
+    corner = np.hypot(1.0, 1.0) / 2
+    assert found[0].reference_path_length_mm == pytest.approx(8 * (20 + 4 * corner))
+    closed = compare(
+        structure(cuboid((5, 10, 10), (13, 16, 16))), structure(cuboid((5, 6, 6), (13, 20, 20))), grid(), 1
+    )
+    assert closed.surface_dice > 0.1  # the caps would agree
+
+
+def test_structures_that_end_within_the_slices_keep_their_ends():
+    first, second = cuboid((3, 10, 10), (9, 20, 20)), cuboid((3, 10, 10), (12, 20, 20))
+    options = CompareOptions((1.0,), (5, 15))
+    (found,) = compare_with(structure(first), structure(second), grid(), options)
+    assert found.hausdorff_mm == pytest.approx(3.0)
+    assert found.dice == pytest.approx(2 * 4 / (4 + 7))
+
+
+def test_slices_that_hold_all_change_nothing():
+    first, second = structure(ellipsoid((9, 19, 20), (7, 13, 15))), structure(ellipsoid((10, 18, 22), (6, 14, 12)))
+    whole = CompareOptions((1.5,), (0, SHAPE_ZYX[0] - 1))
+    assert compare_with(first, second, grid(), whole) == (compare(first, second, grid(), 1.5),)
+
+
+def test_nothing_within_the_slices_is_an_empty_structure():
+    first, second = structure(cuboid((3, 10, 10), (9, 20, 20))), structure(cuboid((12, 10, 10), (15, 20, 20)))
+    (found,) = compare_with(first, second, grid(), CompareOptions((1.0,), (3, 8)))
+    assert (found.dice, found.hd95_mm, found.test_ml) == (0.0, np.inf, 0.0)
+
+
+def test_cutting_does_not_depend_on_chunks(monkeypatch):
+    first, second = structure(ellipsoid((9, 19, 20), (9, 13, 15))), structure(ellipsoid((10, 18, 22), (9, 14, 12)))
+    options = CompareOptions((1.5,), (6, 13))
+    expected = compare_with(first, second, grid(), options)
+    monkeypatch.setattr("contour.imaging.metrics.CHUNK_VOXELS", 1)
+    assert compare_with(first, second, grid(), options) == expected
+
+
+@pytest.mark.parametrize("slices", [(-1, 4), (5, 4), (3, 20)])
+def test_slices_that_are_none_of_the_grid_are_refused(slices):
+    heart = structure(cuboid((5, 5, 5), (9, 9, 9)))
+    with pytest.raises(ValueError, match="slices"):
+        compare_with(heart, heart, grid(), CompareOptions((1.0,), slices))
