@@ -27,8 +27,8 @@ from contour.imaging.body import body_mask
 from contour.imaging.contours import TraceOptions
 from contour.imaging.postprocess import finish
 from contour.imaging.preview import PreviewOptions, write_preview
+from contour.inference.engine import NetworkEngine
 from contour.inference.predict import predict
-from contour.inference.session import Network
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures
 
@@ -90,7 +90,7 @@ class _Clock:
 def contour_series(
     folder: Path,
     protocol: Protocol,
-    networks: tuple[Network, ...],
+    networks: tuple[NetworkEngine, ...],
     output: Path,
     *,
     options: RunOptions = RunOptions(),
@@ -136,7 +136,7 @@ def contour_series(
 
 
 def draw_structures(
-    volume: Volume, protocol: Protocol, networks: tuple[Network, ...], *, progress: Progress | None = None
+    volume: Volume, protocol: Protocol, networks: tuple[NetworkEngine, ...], *, progress: Progress | None = None
 ) -> Drawing:
     """Draw what `protocol` asks for on `volume`, and look it over.
 
@@ -170,8 +170,8 @@ def draw_structures(
 
 
 def _shares(
-    protocol: Protocol, networks: tuple[Network, ...]
-) -> tuple[tuple[Network, tuple[ProtocolStructure, ...]], ...]:
+    protocol: Protocol, networks: tuple[NetworkEngine, ...]
+) -> tuple[tuple[NetworkEngine, tuple[ProtocolStructure, ...]], ...]:
     """Which network draws which structures: the first that can."""
     left = {rule.name: rule for rule in protocol.structures}
     shares = []
@@ -187,7 +187,9 @@ def _shares(
     return tuple(share for share in shares if share[1])
 
 
-def _undrawn(protocol: Protocol, shares: tuple[tuple[Network, tuple[ProtocolStructure, ...]], ...]) -> list[Finding]:
+def _undrawn(
+    protocol: Protocol, shares: tuple[tuple[NetworkEngine, tuple[ProtocolStructure, ...]], ...]
+) -> list[Finding]:
     able = {rule.name for _, rules in shares for rule in rules} | set(BODY_NAMES)
     return [
         Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and no package draws it.", rule.name)
@@ -197,7 +199,7 @@ def _undrawn(protocol: Protocol, shares: tuple[tuple[Network, tuple[ProtocolStru
 
 
 def _draw_share(
-    volume: Volume, network: Network, rules: tuple[ProtocolStructure, ...], progress: Callable[[float], None]
+    volume: Volume, network: NetworkEngine, rules: tuple[ProtocolStructure, ...], progress: Callable[[float], None]
 ) -> dict[str, Structure]:
     wanted = {rule.name: rule for rule in rules}
     manifest = network.manifest
@@ -223,7 +225,7 @@ def _structure(
     return Structure(rule.name, color, kind, mask_zyx, offset_zyx, confidence, provenance)
 
 
-def _use(network: Network) -> PackageUse:
+def _use(network: NetworkEngine) -> PackageUse:
     manifest = network.manifest
     return PackageUse(manifest.name, manifest.version, manifest.onnx_sha256, str(network.engine))
 

@@ -5,11 +5,9 @@ planes around it are final. No array of channels x image exists: the logits live
 layer of tiles deep.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
@@ -18,12 +16,10 @@ from contour.core.volume import Volume
 from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical, preprocess
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
+from contour.inference.engine import NetworkEngine, Progress, Region
 from contour.inference.package import Label
 from contour.inference.region import around_body, axis_positions, box_of
-from contour.inference.session import Network
-from contour.inference.tiling import Blender, TilePlan, larger_patch, plan_tiles
-
-Progress = Callable[[float], None]
+from contour.inference.tiling import larger_patch
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Drawn:
 
 
 def predict(
-    network: Network,
+    network: NetworkEngine,
     volume: Volume,
     wanted: tuple[str, ...],
     progress: Progress | None = None,
@@ -71,7 +67,7 @@ def predict(
     network saw it there. `progress` is told the part of the tiles that is done, from 0 to 1.
 
     Raises:
-        PackageError: the package does not draw a wanted structure, or its network fails here.
+        PackageError: the network does not draw a wanted structure, or fails here.
         InputRefused: the volume's modality is not the package's.
     """
     manifest = network.manifest
@@ -89,9 +85,9 @@ def predict(
     image = canonical_geometry(volume.geometry)
     painter = Painter(_rules(labels), [label.channel for label in labels], _sampling(image, prepared.geometry, box))
     expected = ExpectedDice(labels)
-    padded = _Padded(prepared.values_zyx[box.slices], patch, manifest.preprocessing.padding)
-    plan = plan_tiles(padded.as_padded(inside[box.slices]), patch, options.overlap)
-    for logits_cyx in _planes(network, padded, plan, progress or _silent):
+    values = prepared.values_zyx[box.slices]
+    region = Region(values, inside[box.slices], patch, options.overlap, manifest.preprocessing.padding)
+    for logits_cyx in network.planes(region, progress or _silent):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
     drawn = []
@@ -101,43 +97,11 @@ def predict(
     return tuple(drawn)
 
 
-class _Padded:
-    """A prepared image with padding on both sides of every axis that is shorter than a patch."""
-
-    def __init__(self, values_zyx: NDArray[np.float32], patch_zyx: tuple[int, int, int], padding: float) -> None:
-        missing = [max(0, p - n) for p, n in zip(patch_zyx, values_zyx.shape, strict=True)]
-        self._width = [(m // 2, m - m // 2) for m in missing]
-        self.image = tuple(slice(w[0], w[0] + n) for w, n in zip(self._width, values_zyx.shape, strict=True))
-        self.values_zyx = np.pad(values_zyx, self._width, constant_values=padding) if any(missing) else values_zyx
-
-    def as_padded(self, mask_zyx: Mask) -> Mask:
-        """A mask of the image with nothing in the padding."""
-        return np.pad(mask_zyx, self._width)
-
-
-def _planes(network: Network, padded: _Padded, plan: TilePlan, progress: Progress) -> Iterator[NDArray[np.float32]]:
-    """Logits (channels, y, x) of each plane of the image, without the padding; valid until the next."""
-    blender = Blender(plan, network.channels)
-    z_image, y_image, x_image = padded.image
-    z, done = 0, 0
-    for layer in plan.layers:
-        for start in layer.tiles_zyx:
-            box = tuple(slice(a, a + n) for a, n in zip(start, plan.patch_zyx, strict=True))
-            blender.add(start, network.run(padded.values_zyx[box][None])[0])
-            done += 1
-            progress(done / plan.tiles)
-        finished = blender.finish(layer.final_z)
-        for plane in range(finished.shape[1]):
-            if z_image.start <= z < z_image.stop:
-                yield finished[:, plane, y_image, x_image]
-            z += 1
-
-
-def _wanted_labels(network: Network, wanted: tuple[str, ...]) -> tuple[Label, ...]:
+def _wanted_labels(network: NetworkEngine, wanted: tuple[str, ...]) -> tuple[Label, ...]:
     labels = {label.name: label for label in network.manifest.labels}
     unknown = [name for name in wanted if name not in labels]
     if unknown:
-        raise PackageError(str(network.package.folder), f"does not draw {', '.join(unknown)}", ", ".join(labels))
+        raise PackageError(str(network.origin), f"does not draw {', '.join(unknown)}", ", ".join(labels))
     return tuple(labels[name] for name in wanted)
 
 

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from contour.core.errors import PackageError
+from contour.inference.engine import Progress, Region
 from contour.inference.package import MAX_CHANNEL, Manifest, ModelPackage
+from contour.inference.tiling import blended_planes
 
 MAX_DEFAULT_THREADS = 16
 LARGEST_LOGIT = 1e30  # blending adds up logits: far from the greatest number of single precision
@@ -65,6 +69,15 @@ class Network:
     def manifest(self) -> Manifest:
         """The package's manifest."""
         return self.package.manifest
+
+    @property
+    def origin(self) -> Path:
+        """The package's folder."""
+        return self.package.folder
+
+    def planes(self, region: Region, progress: Progress) -> Iterator[NDArray[np.float32]]:
+        """As `NetworkEngine.planes`: patches blended layer by layer, so that memory holds one layer of them."""
+        return blended_planes(self.run, self.channels, region, progress)
 
     def run(self, images_nzyx: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, channels, z, y, x) of prepared patches (N, z, y, x).

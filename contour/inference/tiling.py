@@ -4,12 +4,16 @@ Tiles come in layers of one z start each. Once a layer is done, no later tile to
 start: they are final and leave the accumulator, so that memory holds one layer however long the image is.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
+
+from contour.core.structures import Mask
+from contour.inference.engine import Progress, Region
 
 # What stands where no tile was run: certainly background. Moderate, so that it can be interpolated.
 UNCOVERED_LOGIT = 10.0
@@ -41,7 +45,7 @@ class TilePlan:
 
 
 def plan_tiles(inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], overlap: float) -> TilePlan:
-    """Tiles over the grid of `inside_zyx` (no axis shorter than the patch), evenly spread, by at least `overlap`.
+    """Tiles over the grid of `inside_zyx` (no axis shorter than the patch), one stride apart along each axis.
 
     `overlap` is the least part of a patch that it shares with the next one along an axis. A tile without any voxel of
     `inside_zyx` is left out.
@@ -78,14 +82,51 @@ def larger_patch(
 
 
 def gaussian_weights(patch_zyx: tuple[int, int, int]) -> NDArray[np.float32]:
-    """(z, y, x): how much a patch counts at each of its voxels, 1 in the middle, at least 0.001."""
+    """(z, y, x): how much a patch counts at each of its voxels, 1 in the very middle, at least 0.001."""
     axes = []
     for n in patch_zyx:
         distance = (np.arange(n) - (n - 1) / 2) / (_SIGMA * n)
         axes.append(np.exp(-0.5 * distance**2))
     weights = axes[0][:, None, None] * axes[1][:, None] * axes[2]
-    floored: NDArray[np.float32] = np.maximum(weights / weights.max(), _LEAST_WEIGHT).astype(np.float32)
+    floored: NDArray[np.float32] = np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
     return floored
+
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # patches (N, z, y, x) to logits (N, channels, z, y, x)
+
+
+def blended_planes(run: Run, channels: int, region: Region, progress: Progress) -> Iterator[NDArray[np.float32]]:
+    """Logits (channels, y, x) of each plane of `region`, without the padding; valid until the next."""
+    padded = _Padded(region.values_zyx, region.patch_zyx, region.padding)
+    plan = plan_tiles(padded.as_padded(region.inside_zyx), region.patch_zyx, region.overlap)
+    blender = Blender(plan, channels)
+    z_image, y_image, x_image = padded.image
+    z, done = 0, 0
+    for layer in plan.layers:
+        for start in layer.tiles_zyx:
+            box = tuple(slice(a, a + n) for a, n in zip(start, plan.patch_zyx, strict=True))
+            blender.add(start, run(padded.values_zyx[box][None])[0])
+            done += 1
+            progress(done / plan.tiles)
+        finished = blender.finish(layer.final_z)
+        for plane in range(finished.shape[1]):
+            if z_image.start <= z < z_image.stop:
+                yield finished[:, plane, y_image, x_image]
+            z += 1
+
+
+class _Padded:
+    """A prepared image with padding on both sides of every axis that is shorter than a patch."""
+
+    def __init__(self, values_zyx: NDArray[np.float32], patch_zyx: tuple[int, int, int], padding: float) -> None:
+        missing = [max(0, p - n) for p, n in zip(patch_zyx, values_zyx.shape, strict=True)]
+        self._width = [(m // 2, m - m // 2) for m in missing]
+        self.image = tuple(slice(w[0], w[0] + n) for w, n in zip(self._width, values_zyx.shape, strict=True))
+        self.values_zyx = np.pad(values_zyx, self._width, constant_values=padding) if any(missing) else values_zyx
+
+    def as_padded(self, mask_zyx: Mask) -> Mask:
+        """A mask of the image with nothing in the padding."""
+        return np.pad(mask_zyx, self._width)
 
 
 class Blender:
@@ -134,12 +175,18 @@ class Blender:
         self._handed_out = 0
 
 
+def stride(n: int, patch: int, overlap: float) -> int:
+    """How far apart patches start along an axis of `n` voxels: as little as the fewest that cover it with `overlap`."""
+    longest = max(1, int(patch * (1 - overlap)))
+    return ceil((n - patch) / ceil((n - patch) / longest)) if n > patch else patch
+
+
 def _starts(n: int, patch: int, overlap: float) -> list[int]:
+    """One stride apart, and the last one where the axis ends: MONAI's places for that stride."""
     if n < patch:
         raise ValueError(f"a grid of {n} voxels is smaller than the patch of {patch}")
-    stride = max(1, int(patch * (1 - overlap)))
-    count = ceil((n - patch) / stride) + 1
-    return [round(i * (n - patch) / max(1, count - 1)) for i in range(count)]
+    step = stride(n, patch, overlap)
+    return [min(first, n - patch) for first in range(0, n - patch + step, step)]
 
 
 def _voxels_run(shape_zyx: tuple[int, int, int], patch_zyx: tuple[int, ...], overlap: float) -> int:

@@ -54,8 +54,8 @@ def test_tiles_that_agree_blend_to_what_they_agree_on(seed: int) -> None:
 
 
 def test_the_middle_of_a_tile_counts_more_than_its_rim() -> None:
+    assert gaussian_weights((7, 9, 11)).max() == 1
     weights = gaussian_weights((8, 9, 10))
-    assert weights.max() == 1
     assert weights.min() == np.float32(1e-3)
     np.testing.assert_array_equal(weights, weights[::-1, ::-1, ::-1])
     plan = plan_tiles(np.ones((8, 9, 15), dtype=bool), (8, 9, 10), 0.5)
