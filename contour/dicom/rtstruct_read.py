@@ -23,7 +23,7 @@ from contour.dicom.series import ImageSeries
 from contour.imaging.contours import Contours
 from contour.imaging.rasterise import rasterise
 
-__all__ = ["PlacedContours", "place_contours", "read_contours", "read_rtstruct"]
+__all__ = ["PlacedContours", "place_contours", "read_contours", "read_roi", "read_rtstruct"]
 
 # A contour further from its slice than this part of the slice spacing was drawn on other slices.
 OFF_SLICE_FRACTION = 0.05
@@ -50,14 +50,21 @@ def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | N
     _require_same_patient(contents, series)
     _require_clear_numbers(contents)
     rois = _selected(contents, names)
-    geometry = series.volume.geometry
     for roi in rois:
-        if roi.frame_of_reference_uid != geometry.frame_of_reference_uid:
-            where, found = f"{path}, ROI {roi.number} {roi.name!r}", f"frame of reference {roi.frame_of_reference_uid}"
-            allowed = f"the images' {geometry.frame_of_reference_uid}"
-            raise InputRefused(Reason.WRONG_SERIES, where, found, allowed)
+        _require_same_frame(contents, roi, series)
     structures = tuple(_structure(contents, roi, series) for roi in rois)
-    return StructureSet(contents.label[:MAX_NAME_LENGTH], geometry, structures)
+    return StructureSet(contents.label[:MAX_NAME_LENGTH], series.volume.geometry, structures)
+
+
+def read_roi(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries) -> Structure:
+    """One ROI as `read_rtstruct` reads it, whatever is wrong with the others; patient and study are not looked at.
+
+    Raises:
+        InputRefused: as `read_rtstruct`, of what concerns this ROI.
+    """
+    _require_clear_numbers(contents, {roi.number})
+    _require_same_frame(contents, roi, series)
+    return _structure(contents, roi, series)
 
 
 @dataclass(frozen=True)
@@ -110,11 +117,19 @@ def _require_same_patient(contents: RtstructContents, series: ImageSeries) -> No
             raise InputRefused(Reason.WRONG_SERIES, str(contents.path), f"another {name}", f"the {name} of the images")
 
 
-def _require_clear_numbers(contents: RtstructContents) -> None:
+def _require_same_frame(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries) -> None:
+    frame = series.volume.geometry.frame_of_reference_uid
+    if roi.frame_of_reference_uid != frame:
+        where = f"{contents.path}, ROI {roi.number} {roi.name!r}"
+        found, allowed = f"frame of reference {roi.frame_of_reference_uid}", f"the images' {frame}"
+        raise InputRefused(Reason.WRONG_SERIES, where, found, allowed)
+
+
+def _require_clear_numbers(contents: RtstructContents, numbers: set[int] | None = None) -> None:
     """Contours find their ROI by its number: where that is not clear, a mask would be another organ's, or a part."""
     rois = Counter(roi.number for roi in contents.rois)
     sets = Counter(item.roi_number for item in contents.contours)
-    for number in rois | sets:
+    for number in (rois | sets) if numbers is None else numbers:
         if rois[number] != 1 or sets[number] > 1:
             found = f"ROI Number {number} of {rois[number]} ROIs and {sets[number]} items of contours"
             raise InputRefused(Reason.INVALID_ATTRIBUTE, str(contents.path), found, "one ROI, one item at most")

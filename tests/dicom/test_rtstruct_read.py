@@ -15,7 +15,7 @@ from rtstruct_cases import IDENTITY, anatomy, axial, oblique, rewritten, same_ma
 
 from contour.core.errors import InputRefused, Reason
 from contour.dicom.read_series import read_series
-from contour.dicom.rtstruct_read import read_contours, read_rtstruct
+from contour.dicom.rtstruct_read import read_contours, read_roi, read_rtstruct
 from contour.dicom.rtstruct_write import write_rtstruct
 from contour.dicom.write_series import SeriesOptions, write_series
 
@@ -335,3 +335,16 @@ def test_plastimatch_fills_a_clinical_case_alike(shared_data, tmp_path):
         ours = structure.full_mask(series.volume.geometry.shape_zyx)
         dice = 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))
         assert dice > 0.985, structure.name
+
+
+def test_one_roi_is_read_whatever_is_wrong_with_another(case):
+    path, series = case
+    contents, whole = read_contours(path), read_rtstruct(path, series)
+    first, second = contents.rois[:2]
+    broken = replace(contents, rois=(first, replace(second, frame_of_reference_uid="1.2.3"), *contents.rois[2:]))
+    assert np.array_equal(read_roi(broken, first, series).mask_zyx, whole.structures[0].mask_zyx)
+    with pytest.raises(InputRefused, match=r"wrong-series.*1\.2\.3"):
+        read_roi(broken, broken.rois[1], series)
+    twice = replace(contents, rois=(first, replace(second, number=first.number)))
+    with pytest.raises(InputRefused, match="of 2 ROIs"):
+        read_roi(twice, first, series)
