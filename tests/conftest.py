@@ -99,6 +99,16 @@ def tiny_protocol(tiny_protocol_file: Path) -> Protocol:
     return load_protocol(str(tiny_protocol_file))
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a made archive of ten patients and its truth; tests read it, who changes it copies it first."""
+    from contour.cases.made_archive import make_archive  # noqa: PLC0415 - only the tests of archives pay for it
+
+    folder = tmp_path_factory.mktemp("made")
+    make_archive(folder)
+    return folder
+
+
 @pytest.fixture
 def contour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Run the command line in this process, as the shell would; returns the exit code."""
