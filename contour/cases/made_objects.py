@@ -90,7 +90,11 @@ def write_dose(series: ImageSeries, path: Path) -> None:
     dose.PositionReferenceIndicator = ""
     dose.ImagePositionPatient = [f"{v:.2f}" for v in geometry.origin_lps_mm]
     dose.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dose.PixelSpacing = [20, 20]
+    dose.PixelSpacing, dose.SliceThickness = [20, 20], None
+    plan = Dataset()
+    plan.ReferencedSOPClassUID = RTPlanStorage
+    plan.ReferencedSOPInstanceUID = derived_uid("made", "RTPLAN", series.series_instance_uid)
+    dose.ReferencedRTPlanSequence = [plan]
     dose.SamplesPerPixel, dose.PhotometricInterpretation = 1, "MONOCHROME2"
     dose.NumberOfFrames, dose.Rows, dose.Columns = 4, 16, 16
     dose.FrameIncrementPointer, dose.GridFrameOffsetVector = 0x3004000C, [0, 20, 40, 60]
