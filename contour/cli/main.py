@@ -10,6 +10,7 @@ import typer
 from contour.cli.check import check
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct
+from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
 from contour.cli.demo import demo
 from contour.cli.doctor import doctor
@@ -60,6 +61,7 @@ def build_app() -> typer.Typer:
     app.add_typer(models, name="models")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
+    data.command("index")(data_index)
     app.add_typer(data, name="data")
     return app
 
