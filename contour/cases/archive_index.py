@@ -137,11 +137,12 @@ class SetAsideCount:
 
 @dataclass(frozen=True)
 class FindingCount:
-    """How many pairs have a finding."""
+    """How many pairs have a finding, and what it says of one of them."""
 
     code: str
     severity: Severity
     pairs: int
+    example: str
 
 
 @dataclass(frozen=True)
@@ -337,7 +338,7 @@ def _summary(connection: sqlite3.Connection) -> IndexSummary:
     ties = connection.execute("SELECT paired_by, COUNT(*) FROM pairs WHERE chosen GROUP BY 1")
     by_tie = dict(ties.fetchall())
     findings = connection.execute(
-        """SELECT code, severity, COUNT(DISTINCT structure_set_path) FROM pair_findings JOIN pairs
+        """SELECT code, severity, COUNT(DISTINCT structure_set_path), MIN(message) FROM pair_findings JOIN pairs
         USING (structure_set_path) WHERE chosen GROUP BY 1, 2 ORDER BY 1"""
     )
     return IndexSummary(
@@ -348,7 +349,7 @@ def _summary(connection: sqlite3.Connection) -> IndexSummary:
         structure_sets=count("structure_sets WHERE path NOT IN (SELECT path FROM copies)"),
         pairs=count("pairs WHERE chosen"),
         paired_by=tuple((tie, by_tie[tie]) for tie in PairedBy if tie in by_tie),
-        findings=tuple(FindingCount(code, Severity(severity), pairs) for code, severity, pairs in findings),
+        findings=tuple(FindingCount(code, Severity(severity), *rest) for code, severity, *rest in findings),
         set_aside=_set_aside_counts(connection),
     )
 

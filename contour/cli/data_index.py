@@ -1,6 +1,5 @@
 """`contour data index`: which structure set was drawn on which image series of an archive."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,15 +54,15 @@ def data_index(
     options = IndexOptions(workers, pseudonyms_of, moved)
     with stage_bars(quiet=as_json) as tell:
         summary = index_archive(archive, output_file, options, tell)
-    with open_index(output_file) as opened:
-        if as_json:
+    if as_json:
+        with open_index(output_file) as opened:
             print_json(_content(summary, opened))
-        else:
-            print_summary(summary, opened, output())
-            output().print(f"\nIndex: {escape(str(output_file))}", soft_wrap=True)
+        return
+    print_summary(summary, output())
+    output().print(f"\nIndex: {escape(str(output_file))}", soft_wrap=True)
 
 
-def print_summary(summary: IndexSummary, opened: ArchiveIndex, console: Console) -> None:
+def print_summary(summary: IndexSummary, console: Console) -> None:
     """What was found, what ties the pairs, what deserves a look, what was set aside."""
     read = f"{summary.files_read} read in {summary.seconds:.1f} s"
     console.print(f"{summary.files} files ({read}, {summary.files - summary.files_read} known before)")
@@ -75,10 +74,8 @@ def print_summary(summary: IndexSummary, opened: ArchiveIndex, console: Console)
         console.print(f"  {pairs} where {PAIRED_BY[tie]}")
     if summary.findings:
         table = _table("Findings on the pairs", ("", "Pairs", "Finding", "For example"))
-        examples = _first_messages(opened.pairs())
         for found in summary.findings:
-            message = escape(examples[found.code])
-            table.add_row(severity_text(found.severity), str(found.pairs), found.code, message)
+            table.add_row(severity_text(found.severity), str(found.pairs), found.code, escape(found.example))
         console.print(table)
     if summary.set_aside:
         table = _table("Set aside", ("", "Count", "Why", "For example"))
@@ -93,15 +90,6 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
     for column in columns:
         table.add_column(column, justify="right" if column in ("Pairs", "Count") else "left")
     return table
-
-
-def _first_messages(pairs: Iterable[IndexedPair]) -> dict[str, str]:
-    """One sentence for each code of a finding."""
-    messages: dict[str, str] = {}
-    for pair in pairs:
-        for finding in pair.findings:
-            messages.setdefault(finding.code, finding.message)
-    return messages
 
 
 def _content(summary: IndexSummary, opened: ArchiveIndex) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from contour.core.report import Finding, Severity
 
 # The most severe first.
 SEVERITY_COLORS = {Severity.STOP: "bold red", Severity.CHECK: "yellow", Severity.INFO: "dim"}
-STAGES = (("read", "Read the series"), ("draw", "Draw"), ("write", "Write and prove"), ("preview", "Preview"))
+STAGES = (
+    ("read", "Read the series"),
+    ("draw", "Draw"),
+    ("write", "Write and prove"),
+    ("preview", "Preview"),
+    ("list", "List the archive"),
+    ("headers", "Read headers"),
+    ("copies", "Compare copies"),
+    ("pair", "Pair"),
+)
 
 
 def output() -> Console:
