@@ -23,7 +23,7 @@ from contour.cases.made_truth import ArchiveTruth, OddFile, Oddity, SetRole, Tru
 from contour.cases.store import Status
 from contour.config import save_config
 from contour.core.errors import ConfigError
-from contour.core.geometry import Geometry
+from contour.core.geometry import Box, Geometry
 from contour.core.structures import InterpretedType, Structure
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
@@ -34,6 +34,7 @@ from contour.dicom.write_series import SeriesOptions, write_series
 ARCHIVE_FOLDER = "archive"
 TRUTH_FILE = "truth.yaml"
 TRUTH_HEADER = "What is true of the made archive beside this file. Made by `contour data make`."
+NATIVE_SLICES = 12
 STAGE = "Make patients"
 HELPER_SOURCES = ("Couch", "Ring", ISOCENTRE)
 _TARGETS = ("GTV", "PTV")
@@ -138,8 +139,11 @@ def _make_patient(archive: Path, number: int, options: MadeOptions) -> ArchiveTr
         odd.append(_same_again(archive, archive / sets[-1].file))
     if habit == 3:
         odd.append(_localizer(archive, visit))
-    if habit == 4:
-        odd += _series_without_set(archive, visit)
+    if habit in (4, 6):
+        slices = _series_without_set(visit)
+        odd += [OddFile(_relative(path, archive), Oddity.SERIES_WITHOUT_SET) for path in slices]
+        if habit == 4:
+            odd.append(OddFile(_relative(_sent_again(slices[0]), archive), Oddity.OTHER_BYTES))
     if habit == 5:
         sets.append(_orphan(archive, visit, plan))
     return ArchiveTruth(tuple(series), tuple(sets), tuple(odd))
@@ -292,17 +296,21 @@ def _localizer(archive: Path, visit: _Visit) -> OddFile:
     return OddFile(_relative(path, archive), Oddity.LOCALIZER)
 
 
-def _series_without_set(archive: Path, visit: _Visit) -> tuple[OddFile, ...]:
-    """A second series of the study that nobody drew on, one slice of which stands there twice with other bytes."""
+def _series_without_set(visit: _Visit) -> tuple[Path, ...]:
+    """A second, short series of the study that nobody drew on; its files."""
     options = SeriesOptions(seed="made native CT", series_description="Native", series_number=2, body_part="CHEST")
-    folder = visit.folder / "CT native"
-    files = write_series(visit.scan.volume, visit.identity, folder, options)
-    other = folder / "IM_again.dcm"
-    data_set = dcmread(files[0])
+    whole = visit.scan.volume
+    part = whole.cropped(Box((0, 0, 0), (NATIVE_SLICES, *whole.geometry.shape_zyx[1:])))
+    return write_series(part, visit.identity, visit.folder / f"Native {visit.identity.patient_id}", options)
+
+
+def _sent_again(path: Path) -> Path:
+    """A slice under its old UID with other bytes."""
+    other = path.with_name("IM_again.dcm")
+    data_set = dcmread(path)
     data_set.SeriesDescription = "Native, sent again"
     data_set.save_as(other, enforce_file_format=True)
-    slices = tuple(OddFile(_relative(path, archive), Oddity.SERIES_WITHOUT_SET) for path in files)
-    return (*slices, OddFile(_relative(other, archive), Oddity.OTHER_BYTES))
+    return other
 
 
 def _orphan(archive: Path, visit: _Visit, plan: PatientPlan) -> TrueSet:

@@ -29,9 +29,10 @@ def data_make(
     place = escape(str(output_folder))
     console.print(
         f"[bold]{place}/{ARCHIVE_FOLDER}[/]: {patients} patients, {len(truth.series)} planning CTs,"
-        f" {len(truth.structure_sets)} structure sets, {len(truth.odd_files)} files beside them."
+        f" {len(truth.structure_sets)} structure sets, {len(truth.odd_files)} files beside them.",
+        soft_wrap=True,
     )
-    console.print(f"What is true of it: {place}/{TRUTH_FILE}")
+    console.print(f"What is true of it: {place}/{TRUTH_FILE}", soft_wrap=True)
     console.print(
         f"[dim]Next: contour data index {place}/{ARCHIVE_FOLDER} --output {place}/index.sqlite[/]", soft_wrap=True
     )
