@@ -34,8 +34,8 @@ def shipped_folder(kind: str) -> Path:
     raise ConfigError(str(candidates[0]), "is missing", "an installation with its configs and models")
 
 
-def load_config(path: Path, kind: type[T]) -> T:
-    """The YAML file at `path` as a `kind` (a dataclass, nested ones included).
+def load_config(path: Path, kind: type[T], *, max_bytes: int = MAX_CONFIG_BYTES) -> T:
+    """The YAML file at `path` as a `kind` (a dataclass, nested ones included), if it has no more than `max_bytes`.
 
     Aliases and repeated keys are refused: the first can make a small file expand without end, and of two values for
     one key a person may have meant either.
@@ -45,7 +45,7 @@ def load_config(path: Path, kind: type[T]) -> T:
             type.
     """
     try:
-        text = _text(path)
+        text = _text(path, max_bytes)
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read ({error.strerror})", "a readable YAML file") from error
     try:
@@ -87,11 +87,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _text(path: Path) -> bytes:
+def _text(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as stream:
-        text = stream.read(MAX_CONFIG_BYTES + 1)
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(str(path), f"is larger than {MAX_CONFIG_BYTES} bytes", "a configuration")
+        text = stream.read(max_bytes + 1)
+    if len(text) > max_bytes:
+        raise ConfigError(str(path), f"is larger than {max_bytes} bytes", "a configuration")
     return text
 
 
