@@ -1,40 +1,89 @@
 """What a training run is told, from `configs/training/*.yaml`."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from contour.imaging.preprocess import Preprocessing
 
 
 @dataclass(frozen=True)
 class TrainedLabel:
-    """A structure to learn: its TG-263 name and the names it has in the sources, joined into one mask.
+    """A structure to learn: its TG-263 name, and the names it has in the cases if not that, joined into one mask.
 
     `patches` is how often a patch is centred on it, relative to the other structures and to background, which has 1.
     """
 
     name: str
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = ()
     patches: float = 1.0
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names to look for in a case."""
+        return self.sources or (self.name,)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A plain U-Net (MONAI's DynUNet): channels per level, each level halving the grid."""
+    """A plain U-Net (MONAI's DynUNet): channels per level, each level halving the grid.
+
+    `deep_supervision` is the number of coarser outputs, from the second finest on, that are trained beside the last.
+
+    Raises:
+        ValueError: fewer than three levels, or as many outputs as there are levels between.
+    """
 
     filters: tuple[int, ...]
+    deep_supervision: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.filters) < 3:
+            raise ValueError(f"filters {self.filters}: at least three levels")
+        if not 0 <= self.deep_supervision <= len(self.filters) - 2:
+            raise ValueError(
+                f"deep_supervision {self.deep_supervision}: 0 to {len(self.filters) - 2} with these levels"
+            )
+
+
+class Curve(StrEnum):
+    """How the learning rate runs: one cycle (Smith and Topin, 2019), or falling as (1 - part done) ** 0.9."""
+
+    ONE_CYCLE = "one_cycle"
+    POLYNOMIAL = "polynomial"
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast: `steps` batches of `batch_size` patches; a one-cycle rate peaks at `learning_rate`."""
+    """How long and how fast: `epochs` of `epoch_steps` batches of `batch_size` patches, rates up to `learning_rate`.
 
-    steps: int
+    After each epoch the network is validated, and written down so that a killed training goes on from there.
+
+    Raises:
+        ValueError: a number below what makes sense.
+    """
+
+    epochs: int
+    epoch_steps: int
     batch_size: int
     learning_rate: float
     weight_decay: float
-    checkpoint_every: int
     ema_decay: float
     seed: int
+    curve: Curve = Curve.ONE_CYCLE
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "epoch_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: at least 1")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate {self.learning_rate}: above 0 and below 1")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay {self.ema_decay}: from 0, below 1")
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+        return self.epochs * self.epoch_steps
 
 
 @dataclass(frozen=True)
@@ -52,10 +101,29 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """What is looked at after each epoch: the first so many of the fold's validation cases, in whole."""
+
+    cases: int = 3
+    overlap: float = 0.25
+
+
+class MemoryLayout(StrEnum):
+    """How the network's tensors lie in memory; which is faster depends on machine and network, so it is measured."""
+
+    CONTIGUOUS = "contiguous"
+    CHANNELS_LAST = "channels_last"
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """A whole training run. `precision` is Lightning's ("bf16-mixed", "32-true", "16-mixed").
 
-    `largest_patch_voxels` goes into the package: how large the patches may grow when the network draws.
+    Where structures of a case overlap, the later of `labels` counts. `largest_patch_voxels` goes into the package: how
+    large the patches may grow when the network draws.
+
+    Raises:
+        ValueError: no labels, labels of one name, or a patch that the network's levels do not divide.
     """
 
     name: str
@@ -69,4 +137,14 @@ class TrainingConfig:
     schedule: ScheduleConfig
     augmentation: AugmentationConfig
     precision: str = "bf16-mixed"
+    memory_layout: MemoryLayout = MemoryLayout.CONTIGUOUS
+    validation: ValidationConfig = ValidationConfig()
     largest_patch_voxels: int | None = None
+
+    def __post_init__(self) -> None:
+        names = [label.name for label in self.labels]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"labels {names}: at least one, each name once")
+        divisor = 2 ** (len(self.network.filters) - 1)
+        if any(n < divisor or n % divisor for n in self.patch_shape_zyx):
+            raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: multiples of {divisor}, one half per level")

@@ -1,64 +1,90 @@
-"""Training that can be killed at any moment and goes on from its last checkpoint."""
+"""Training that can be killed at any moment and goes on, from its last epoch, to the very same weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from contour.training.config import TrainingConfig
 from contour.training.network import SegmentationModule, build_network
-from contour.training.patches import PatchStream, patch_loader
+from contour.training.patches import PatchDataset, WholeCases, patch_loader
+from contour.training.validation_pictures import ValidationPictures
+
+CHECKPOINT_FILE = "last.ckpt"
+LOG_FOLDER = "log"
+
+
+class EpochCheckpoint(Checkpoint):
+    """Writes everything that training needs to go on, after each epoch, beside the old file first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning calls this after validation, and orders checkpoints behind all other callbacks."""
+        del pl_module
+        trainer.save_checkpoint(self.path)
 
 
 @dataclass(frozen=True)
 class FitInput:
-    """The stored cases, how often each is drawn from relative to the others, and a checkpoint to start from, if any."""
+    """The prepared cases to learn from, how often each is drawn from relative to the others, and those to look at.
+
+    `start` holds the network's weights at the beginning, where they are not random.
+    """
 
     cases: tuple[Path, ...]
     weights: tuple[float, ...]
-    start: Path | None = None
+    validation: tuple[Path, ...] = ()
+    start: dict[str, torch.Tensor] | None = None
 
 
-def fit(config: TrainingConfig, data: FitInput, folder: Path, workers: int = 1) -> Path:
+@dataclass(frozen=True)
+class Hardware:
+    """What trains: `devices` GPUs, or processes where there is no GPU; each with `workers` that prepare patches."""
+
+    devices: int = 1
+    workers: int = 1
+    progress: bool = True
+
+
+def fit(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardware = Hardware()) -> Path:
     """Trains to the last step and returns the checkpoint; goes on from `folder`'s last checkpoint if there is one.
 
-    The checkpoint's network weights are the exponential moving average.
+    The checkpoint's network weights are the exponential moving average. Interrupted or not, the weights come out the
+    same to the last bit on the same machine with the same threads and workers: patches depend on their number alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    last = folder / "last.ckpt"
-    if (
-        last.exists()
-        and torch.load(last, map_location="cpu", weights_only=True)["global_step"] >= config.schedule.steps
-    ):
+    last = folder / CHECKPOINT_FILE
+    done = steps_done(last)
+    if done >= config.schedule.steps:
         return last
-    pl.seed_everything(config.schedule.seed, workers=True)
-    if data.start is None:
-        network: torch.nn.Module = build_network(config.network, len(config.labels) + 1)
-    else:
-        network = trained_network(config, data.start).train()
-    module = SegmentationModule(network, config.schedule)
-    trainer = pl.Trainer(
-        default_root_dir=folder,
-        max_steps=config.schedule.steps,
-        max_epochs=-1,
-        precision=config.precision,
-        logger=CSVLogger(folder, name="log", version=""),
-        gradient_clip_val=1.0,
-        log_every_n_steps=20,
-        callbacks=[
-            ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=config.schedule.checkpoint_every),
-            EMAWeightAveraging(decay=config.schedule.ema_decay),
-            LearningRateMonitor("step"),
-            TQDMProgressBar(refresh_rate=20),
-        ],
-        enable_model_summary=False,
+    torch.manual_seed(config.schedule.seed)
+    network = build_network(config.network, len(config.labels) + 1)
+    if data.start is not None:
+        network.load_state_dict(data.start)
+    trainer = _trainer(config, data, folder, hardware)
+    training = patch_loader(PatchDataset(data.cases, data.weights, config), hardware.workers)
+    looked_at = data.validation[: config.validation.cases]
+    trainer.fit(
+        SegmentationModule(network, config),
+        training,
+        DataLoader(WholeCases(looked_at), batch_size=1),
+        ckpt_path=last if done else None,
+        weights_only=True,
     )
-    loader = patch_loader(PatchStream(data.cases, data.weights, config), workers)
-    trainer.fit(module, loader, ckpt_path=last if last.exists() else None, weights_only=True)
     return last
+
+
+def steps_done(checkpoint: Path) -> int:
+    """The steps that lead to a checkpoint; 0 where there is none."""
+    if not checkpoint.exists():
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
 
 
 def trained_network(config: TrainingConfig, checkpoint: Path) -> torch.nn.Module:
@@ -67,3 +93,41 @@ def trained_network(config: TrainingConfig, checkpoint: Path) -> torch.nn.Module
     network = build_network(config.network, len(config.labels) + 1)
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     return network.eval()
+
+
+def _trainer(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardware) -> pl.Trainer:
+    last = folder / CHECKPOINT_FILE
+    callbacks: list[pl.Callback] = [
+        EpochCheckpoint(last),
+        EMAWeightAveraging(decay=config.schedule.ema_decay),
+        LearningRateMonitor("step"),
+    ]
+    if hardware.progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    if data.validation:
+        callbacks.append(ValidationPictures(data.validation, folder / LOG_FOLDER / "pictures"))
+    return pl.Trainer(
+        default_root_dir=folder,
+        max_epochs=config.schedule.epochs,  # not max_steps: with that, Lightning goes on in the middle of an epoch
+        precision=config.precision,
+        devices=hardware.devices,
+        strategy="ddp" if hardware.devices > 1 else "auto",
+        use_distributed_sampler=False,  # the patches' numbers know of the other processes
+        logger=_loggers(folder, steps_done(last)),
+        gradient_clip_val=1.0,
+        log_every_n_steps=min(20, config.schedule.epoch_steps),
+        num_sanity_val_steps=0,
+        limit_val_batches=None if data.validation else 0,
+        callbacks=callbacks,
+        enable_progress_bar=hardware.progress,
+        enable_model_summary=False,
+    )
+
+
+def _loggers(folder: Path, step: int) -> list[Logger]:
+    """A table and TensorBoard; a resumed run writes beside what was logged before, never over it."""
+    version = f"from_{step:07d}"
+    return [
+        CSVLogger(folder / LOG_FOLDER, name="csv", version=version),
+        TensorBoardLogger(folder / LOG_FOLDER, name="tensorboard", version=version),
+    ]

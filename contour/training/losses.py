@@ -1,15 +1,16 @@
 """Dice and cross-entropy that a structure which was not drawn cannot spoil.
 
-A case in which some structures were not drawn says of its background only that it is "background or one of those".
-The marginal loss (Shi et al., Medical Image Analysis 70, 2021) adds the probabilities of the undrawn structures to the
-background's before it is compared. Voxels of unknown label are left out altogether.
+A place where some structures were not drawn says of its background only that it is "background or one of those". The
+marginal loss (Shi et al., Medical Image Analysis 70, 2021) adds the probabilities of the undrawn structures to the
+background's before it is compared, here voxel by voxel, since a structure may be drawn in one part of a scan alone.
+Voxels of unknown label are left out altogether.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contour.training.cases import UNKNOWN
+from contour.training.prepared import UNKNOWN
 
 
 def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
     Args:
         logits: (batch, channels, z, y, x), channel 0 is background.
         labels: (batch, z, y, x) integers; 255 is unknown and does not count.
-        drawn: (batch, channels) booleans: which structures this case has contours of; channel 0 is ignored.
+        drawn: booleans that broadcast to (batch, channels - 1, z, y, x): where which structure's outline is complete.
 
     """
     known = labels != UNKNOWN
@@ -26,30 +27,34 @@ def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
     target = torch.where(known, labels, 0).long()
     losses = functional.nll_loss(log_probability, target, reduction="none")
     cross_entropy = (losses * known).sum() / known.sum().clamp(min=1)
-    return cross_entropy + _dice_loss(log_probability.exp(), target, known, drawn)
+    return cross_entropy + _dice_loss(log_probability, target, known)
+
+
+def drawn_where(regions: Tensor, drawn: Tensor) -> Tensor:
+    """(batch, structures, z, y, x) from `regions` (batch, z, y, x) and `drawn` (batch, regions, structures)."""
+    looked_up = [table[region.long()] for region, table in zip(regions, drawn, strict=True)]
+    return torch.stack(looked_up).movedim(-1, 1)
 
 
 def marginalized(log_probability: Tensor, drawn: Tensor) -> Tensor:
     """Log probabilities in which undrawn structures count as background, and have (nearly) none of their own."""
-    if bool(drawn[:, 1:].all()):
+    if bool(drawn.all()):
         return log_probability
-    undrawn = ~drawn
-    undrawn[:, 0] = True  # background is part of the sum
-    mask = undrawn[:, :, None, None, None]
-    background = log_probability.masked_fill(~mask, -torch.inf).logsumexp(dim=1, keepdim=True)
-    structures = log_probability[:, 1:].masked_fill(mask[:, 1:], -30.0)  # exp(-30) is nothing, and finite
-    return torch.cat([background, structures], dim=1)
+    structures = log_probability[:, 1:]
+    with_background = torch.cat([log_probability[:, :1], structures.masked_fill(drawn, -torch.inf)], dim=1)
+    background = with_background.logsumexp(dim=1, keepdim=True)
+    return torch.cat([background, structures.masked_fill(~drawn, -30.0)], dim=1)  # exp(-30) is nothing, and finite
 
 
-def _dice_loss(probability: Tensor, target: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
-    """1 - soft Dice over the structures that were drawn and are present in the batch's patch, smoothed by 1 voxel."""
-    probability = probability * known[:, None]
+def _dice_loss(log_probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """1 - soft Dice over the structures that are present in a patch, smoothed by 1 voxel."""
+    probability = log_probability.exp() * known[:, None]
     axes = (2, 3, 4)
     inside = torch.zeros_like(probability).scatter_(1, target[:, None], 1.0) * known[:, None]
     overlap = (probability * inside).sum(axes)
     total = probability.sum(axes) + inside.sum(axes)
     dice = (2 * overlap + 1.0) / (total + 1.0)
-    counts = drawn & (inside.sum(axes) > 0)
+    counts = inside.sum(axes) > 0
     counts[:, 0] = False
     if not bool(counts.any()):
         return probability.sum() * 0.0

@@ -1,4 +1,4 @@
-"""Patches for training: sampled by class, changed at random, never mirrored."""
+"""Patches for training: sampled by class, changed at random, never mirrored, each a function of its number alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from monai import transforms as mt
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from contour.training.cases import Case, load_case
 from contour.training.config import AugmentationConfig, TrainingConfig
+from contour.training.prepared import PreparedCase, load_prepared
 
 MARGIN = 1.25  # a patch is cut this much larger before it is turned and scaled, so that its corners are filled
+KEYS = ("image", "label", "regions")
 
 
 class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
@@ -40,32 +41,31 @@ class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
 def patch_transform(config: TrainingConfig) -> mt.Compose:
     """From a whole case to one augmented patch, by MONAI's dictionary transforms."""
     augment = config.augmentation
-    keys = ("image", "label")
     large = tuple(int(np.ceil(n * MARGIN)) for n in config.patch_shape_zyx)
-    channels = len(config.labels) + 1
     return mt.Compose(
         [
             mt.RandCropByLabelClassesd(
-                keys,
+                KEYS,
                 label_key="label",
                 spatial_size=large,
                 ratios=[1.0, *(label.patches for label in config.labels)],
-                num_classes=channels,
+                num_classes=len(config.labels) + 1,
                 indices_key="label_cls_indices",
                 allow_smaller=True,
                 warn=False,
             ),
             mt.SpatialPadd(("image",), large, constant_values=config.preprocessing.padding),
             mt.SpatialPadd(("label",), large, constant_values=0),
+            mt.SpatialPadd(("regions",), large, mode="edge"),
             *_spatial(config),
-            TruncatedFieldOfViewd(keys, config.preprocessing.padding, augment.truncate_probability),
+            TruncatedFieldOfViewd(("image", "label"), config.preprocessing.padding, augment.truncate_probability),
             mt.RandGaussianSmoothd("image", (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), prob=0.2),
             mt.RandSimulateLowResolutiond("image", prob=augment.low_resolution_probability, zoom_range=(0.5, 1.0)),
             mt.RandScaleIntensityd("image", factors=0.1, prob=0.5),
             mt.RandShiftIntensityd("image", offsets=augment.shift, prob=0.5),
             mt.RandGaussianNoised("image", prob=0.5, std=augment.noise),
-            mt.SelectItemsd(("image", "label", "drawn")),
-            mt.ToTensord(("image", "label", "drawn"), track_meta=False),
+            mt.SelectItemsd((*KEYS, "drawn")),
+            mt.ToTensord((*KEYS, "drawn"), track_meta=False),
         ]
     )
 
@@ -79,59 +79,104 @@ def _spatial(config: TrainingConfig) -> list[mt.Transform]:
         "spatial_size": config.patch_shape_zyx,
         "rotate_range": (turn, turn / 2, turn / 2),
         "scale_range": ((-augment.scale, augment.scale),) * 3,
-        "mode": ("bilinear", "nearest"),
+        "mode": ("bilinear", "nearest", "nearest"),
         "padding_mode": "border",
     }
     return [
         mt.OneOf(
             [
                 # The offsets are smoothed white noise: their size after smoothing is set by magnitude and sigma both.
-                mt.Rand3DElasticd(("image", "label"), (5.0, 8.0), elastic, prob=1.0, **shared),
-                mt.RandAffined(("image", "label"), prob=1.0, **shared),
+                mt.Rand3DElasticd(KEYS, (5.0, 8.0), elastic, prob=1.0, **shared),
+                mt.RandAffined(KEYS, prob=1.0, **shared),
             ],
             weights=(augment.elastic_probability, 1 - augment.elastic_probability),
         )
     ]
 
 
-class PatchStream(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of patches: cases in the proportion of their weights, each worker with its own seed."""
+class PatchDataset(Dataset[dict[str, Tensor]]):
+    """Patch number n of a run, for any n: cases in the proportion of their weights, changed at random.
+
+    Seed and number decide the patch, so that neither the count of workers nor an interruption changes what a network
+    is shown. Cases are held in memory, with the voxels of each class listed once.
+    """
 
     def __init__(self, cases: tuple[Path, ...], weights: tuple[float, ...], config: TrainingConfig) -> None:
-        super().__init__()
         self.config = config
         self.weights = np.asarray(weights) / np.sum(weights)
-        channels = len(config.labels) + 1
-        to_indices = mt.ClassesToIndicesd("label", num_classes=channels, max_samples_per_class=20000)
-        self.items = [to_indices(_item(load_case(path), channels)) for path in cases]
+        self.transform = patch_transform(config)
+        to_indices = mt.ClassesToIndicesd("label", num_classes=len(config.labels) + 1, max_samples_per_class=20000)
+        self.items = [to_indices(case_item(load_prepared(path))) for path in cases]
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yields dictionaries with image (1, z, y, x), label (1, z, y, x) and drawn (channels,)."""
-        worker = torch.utils.data.get_worker_info()
-        seed = worker.seed % 2**32 if worker else torch.initial_seed() % 2**32
-        rng = np.random.default_rng(seed)
-        transform = patch_transform(self.config)
-        transform.set_random_state(seed=seed)
-        while True:
-            item = self.items[int(rng.choice(len(self.items), p=self.weights))]
-            yield transform(dict(item))[0]  # the sampler answers a list, here of one patch
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        """Image, label and regions (1, z, y, x) of patch `number`, and drawn (regions, structures)."""
+        rng = np.random.default_rng((self.config.schedule.seed, number))
+        item = self.items[int(rng.choice(len(self.items), p=self.weights))]
+        self.transform.set_random_state(seed=int(rng.integers(2**32)))
+        patch: dict[str, Tensor] = self.transform(dict(item))[0]  # the sampler answers a list, here of one patch
+        return patch
 
 
-def _item(case: Case, channels: int) -> dict[str, Tensor | np.ndarray]:
-    drawn = torch.zeros(channels, dtype=torch.bool)
-    drawn[[0, *case.drawn]] = True
+class PatchNumbers(Sampler[int]):
+    """The numbers of one epoch's patches, for this process of those that train together."""
+
+    def __init__(self, patches: int) -> None:
+        self.patches = patches
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning states the epoch before each, a resumed one too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Patches of an epoch, for one process."""
+        return self.patches
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers that no other epoch and no other process has."""
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        world = torch.distributed.get_world_size() if together else 1
+        rank = torch.distributed.get_rank() if together else 0
+        first = self.epoch * self.patches * world + rank
+        return iter(range(first, first + self.patches * world, world))
+
+
+class WholeCases(Dataset[dict[str, Tensor]]):
+    """Cases in whole, for validation."""
+
+    def __init__(self, cases: tuple[Path, ...]) -> None:
+        self.cases = cases
+
+    def __len__(self) -> int:
+        """How many cases there are."""
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Image, label and regions (1, z, y, x) of a case, and drawn (regions, structures)."""
+        return case_item(load_prepared(self.cases[index]))
+
+
+def case_item(case: PreparedCase) -> dict[str, Tensor]:
+    """A case in the form that MONAI's dictionary transforms take."""
+    # Every case of a batch needs a table of one size: a region for each start and end of each label is the most.
+    labels = case.drawn.shape[1]
+    drawn = torch.zeros(2 * labels + 1, labels, dtype=torch.bool)
+    drawn[: len(case.drawn)] = torch.from_numpy(case.drawn)
     return {
         "image": torch.from_numpy(case.image_zyx.astype(np.float32))[None],
         "label": torch.from_numpy(case.labels_zyx)[None],
+        "regions": torch.from_numpy(case.regions_zyx)[None],
         "drawn": drawn,
     }
 
 
-def patch_loader(stream: PatchStream, workers: int) -> DataLoader[dict[str, Tensor]]:
+def patch_loader(dataset: PatchDataset, workers: int) -> DataLoader[dict[str, Tensor]]:
     """Batches of patches, prepared by `workers` processes beside the training (0: inside it)."""
+    schedule = dataset.config.schedule
     return DataLoader(
-        stream,
-        batch_size=stream.config.schedule.batch_size,
+        dataset,
+        batch_size=schedule.batch_size,
+        sampler=PatchNumbers(schedule.epoch_steps * schedule.batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,

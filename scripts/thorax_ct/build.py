@@ -14,16 +14,16 @@ import torch
 
 from contour.config import load_config, shipped_folder
 from contour.inference.package import CARD_FILE, Training
-from contour.training.cases import cases_sha256
 from contour.training.config import TrainingConfig
 from contour.training.export import ExportInput, export_package
 from contour.training.fit import FitInput, fit, trained_network
+from contour.training.prepared import cases_sha256
 from scripts.thorax_ct.card import COMMAND, DATA, LICENCES, card_text
 from scripts.thorax_ct.evaluate import measure
 from scripts.thorax_ct.prepare import ATLAS, prepare_all
 from scripts.thorax_ct.refine import refine_all
 
-FIRST_STEPS = 1400  # before the network is asked for its own opinion of the propagated labels
+FIRST_EPOCHS = 14  # before the network is asked for its own opinion of the propagated labels
 
 
 def main() -> None:
@@ -33,11 +33,11 @@ def main() -> None:
     config = load_config(shipped_folder("configs") / "training" / "thorax_ct.yaml", TrainingConfig)
     work = arguments.work
     prepare_all(arguments.data, work / "cases", config)
-    first = replace(config, schedule=replace(config.schedule, steps=FIRST_STEPS))
-    opinion = fit(first, weighted(work / "cases"), work / "train_first", workers=1)
+    first = replace(config, schedule=replace(config.schedule, epochs=FIRST_EPOCHS))
+    opinion = fit(first, weighted(work / "cases"), work / "train_first")
     refine_all(work / "cases", work / "cases_refined", trained_network(config, opinion), config)
-    refined = replace(weighted(work / "cases_refined"), start=opinion)
-    checkpoint = fit(config, refined, work / "train", workers=1)
+    refined = replace(weighted(work / "cases_refined"), start=trained_network(config, opinion).state_dict())
+    checkpoint = fit(config, refined, work / "train")
     package = shipped_folder("models") / config.name
     training = Training(
         DATA, LICENCES, COMMAND, cases_sha256(refined.cases, config.preprocessing), config.schedule.steps

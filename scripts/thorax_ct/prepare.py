@@ -12,8 +12,8 @@ from contour.core.volume import Modality, Volume
 from contour.imaging.nifti import read_nifti, read_nifti_array
 from contour.imaging.preprocess import at_spacing, canonical_geometry
 from contour.training.atlas import LUNG_HU, find_lungs, propagate_labels
-from contour.training.cases import UNKNOWN, prepare_case, resample_labels, save_case
 from contour.training.config import TrainingConfig
+from contour.training.prepared import UNKNOWN, prepare_label_map, resample_labels, save_prepared
 from contour.training.synthesis import Tissue, synthesize_ct, without_contrast
 
 ATLAS = "lidc_0001_auto"
@@ -76,15 +76,15 @@ def joined(labels_zyx: NDArray[np.generic], values: dict[str, int], config: Trai
     """A source's label map in the values of the configuration: i for its i-th label."""
     table = np.zeros(256, dtype=np.uint8)
     for i, label in enumerate(config.labels, start=1):
-        for source in label.sources:
+        for source in label.source_names:
             if source in values:
                 table[values[source]] = i
     return table[labels_zyx.astype(np.uint8)]
 
 
-def all_drawn(config: TrainingConfig) -> tuple[int, ...]:
-    """Every label's value: the automatic label maps cover whatever is in view."""
-    return tuple(range(1, len(config.labels) + 1))
+def all_drawn(config: TrainingConfig) -> NDArray[np.bool_]:
+    """Every label: the automatic label maps cover whatever is in view."""
+    return np.ones(len(config.labels), dtype=bool)
 
 
 def _read(data: Path, name: str) -> tuple[Volume, NDArray[np.generic], dict[str, int]]:
@@ -102,7 +102,7 @@ def _read_labels(data: Path, name: str) -> tuple[NDArray[np.generic], dict[str, 
 def _store(folder: Path, name: str, volume: Volume, labels: NDArray[np.uint8], config: TrainingConfig) -> None:
     path = folder / f"{name}.npz"
     if not path.exists():
-        save_case(prepare_case(name, volume, labels, all_drawn(config), config.preprocessing), path)
+        save_prepared(prepare_label_map(name, volume, labels, all_drawn(config), config.preprocessing), path)
 
 
 def _prepare_atlas(data: Path, folder: Path, config: TrainingConfig) -> None:

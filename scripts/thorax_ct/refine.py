@@ -1,5 +1,6 @@
 """Labels fused from registration and the network's own opinion: known where both together leave little doubt."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cc3d
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contour.training.atlas import LUNG_HU
-from contour.training.cases import UNKNOWN, Case, load_case, save_case
 from contour.training.config import TrainingConfig
+from contour.training.prepared import UNKNOWN, PreparedCase, load_prepared, save_prepared
 from scripts.thorax_ct.prepare import PROPAGATED, UNLABELLED
 
 OPINION = 0.6  # the network's share of a vote; the rest is the propagated label's, blurred by a voxel
@@ -27,13 +28,15 @@ def refine_all(source: Path, target: Path, network: torch.nn.Module, config: Tra
         if refined.exists():
             continue
         if path.stem in UNLABELLED:
-            propagated = load_case(source / PROPAGATED / path.name)
-            save_case(refine(load_case(path), propagated, network, config), refined)
+            propagated = load_prepared(source / PROPAGATED / path.name)
+            save_prepared(refine(load_prepared(path), propagated, network, config), refined)
         else:
             refined.hardlink_to(path)
 
 
-def refine(case: Case, propagated: Case, network: torch.nn.Module, config: TrainingConfig) -> Case:
+def refine(
+    case: PreparedCase, propagated: PreparedCase, network: torch.nn.Module, config: TrainingConfig
+) -> PreparedCase:
     """The case with labels that network and registration vote for; what their HU place stays as it is."""
     votes = OPINION * _probabilities(case, network, config)
     for value in range(len(config.labels) + 1):
@@ -50,10 +53,10 @@ def refine(case: Case, propagated: Case, network: torch.nn.Module, config: Train
     clip, mean, std = config.preprocessing.clip, config.preprocessing.mean, config.preprocessing.std
     air = case.image_zyx < (max(LUNG_HU, clip[0]) - mean) / std
     labels[air & ~measured & np.isin(votes.argmax(axis=0), [0, *air_filled])] = 0
-    return Case(case.name, case.image_zyx, _without_islands(labels, len(config.labels)), case.drawn)
+    return replace(case, labels_zyx=_without_islands(labels, len(config.labels)))
 
 
-def _probabilities(case: Case, network: torch.nn.Module, config: TrainingConfig) -> NDArray[np.float32]:
+def _probabilities(case: PreparedCase, network: torch.nn.Module, config: TrainingConfig) -> NDArray[np.float32]:
     image = torch.from_numpy(case.image_zyx.astype(np.float32))[None, None]
     with torch.inference_mode():
         logits = sliding_window_inference(

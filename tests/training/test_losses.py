@@ -3,20 +3,20 @@ import math
 import pytest
 import torch
 
-from contour.training.losses import marginal_dice_ce, marginalized
+from contour.training.losses import drawn_where, marginal_dice_ce, marginalized
 
 
 def test_cross_entropy_of_uniform_logits_is_the_log_of_the_channels_plus_dice() -> None:
     logits = torch.zeros(1, 4, 2, 2, 2)
     labels = torch.ones(1, 2, 2, 2)
-    drawn = torch.ones(1, 4, dtype=torch.bool)
+    drawn = torch.ones(1, 3, 1, 1, 1, dtype=torch.bool)
     # Soft Dice of a probability of 1/4 everywhere in 8 voxels: (2 * 2 + 1) / (2 + 8 + 1).
     assert marginal_dice_ce(logits, labels, drawn).item() == pytest.approx(math.log(4) + 1 - 5 / 11, rel=1e-5)
 
 
 def test_unknown_voxels_do_not_count() -> None:
     torch.manual_seed(0)
-    drawn = torch.ones(1, 3, dtype=torch.bool)
+    drawn = torch.ones(1, 2, 1, 1, 1, dtype=torch.bool)
     labels = torch.ones(1, 2, 2, 2)
     labels[0, 0] = 255
     logits = torch.randn(1, 3, 2, 2, 2)
@@ -30,7 +30,7 @@ def test_unknown_voxels_do_not_count() -> None:
 def test_an_undrawn_structure_is_not_taught_as_background() -> None:
     logits = torch.zeros(1, 3, 1, 1, 4, requires_grad=True)
     labels = torch.zeros(1, 1, 1, 4)
-    drawn = torch.tensor([[True, True, False]])
+    drawn = torch.tensor([True, False])[None, :, None, None, None]
     marginal_dice_ce(logits, labels, drawn).backward()
     gradient = logits.grad
     assert gradient is not None
@@ -43,7 +43,7 @@ def test_an_undrawn_structure_is_not_taught_as_background() -> None:
 def test_marginal_probabilities_sum_to_one() -> None:
     torch.manual_seed(1)
     log_probability = torch.randn(2, 5, 3, 3, 3).log_softmax(dim=1)
-    drawn = torch.tensor([[True, True, False, True, False], [True] * 5])
+    drawn = torch.tensor([[True, False, True, False], [True] * 4])[:, :, None, None, None]
     probability = marginalized(log_probability, drawn).exp()
     assert torch.allclose(probability.sum(dim=1), torch.ones(2, 3, 3, 3), atol=1e-5)
     assert torch.allclose(probability[1], log_probability[1].exp(), atol=1e-6)
@@ -53,8 +53,21 @@ def test_marginal_probabilities_sum_to_one() -> None:
 
 def test_a_patch_without_structures_still_has_a_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, 2, requires_grad=True)
-    loss = marginal_dice_ce(logits, torch.zeros(1, 2, 2, 2), torch.ones(1, 2, dtype=torch.bool))
+    loss = marginal_dice_ce(logits, torch.zeros(1, 2, 2, 2), torch.ones(1, 1, 1, 1, 1, dtype=torch.bool))
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2), rel=1e-5)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_what_is_drawn_in_a_part_of_the_patch_is_background_there_only() -> None:
+    drawn = drawn_where(torch.tensor([[[[0, 0, 1, 1]]]]), torch.tensor([[[True, True], [True, False]]]))
+    assert drawn.shape == (1, 2, 1, 1, 4)
+    assert drawn[0, 1, 0, 0].tolist() == [True, True, False, False]
+    logits = torch.zeros(1, 3, 1, 1, 4, requires_grad=True)
+    marginal_dice_ce(logits, torch.zeros(1, 1, 1, 4), drawn).backward()
+    gradient = logits.grad
+    assert gradient is not None
+    assert (gradient[0, 2, 0, 0, :2] > 0).all()
+    assert (gradient[0, 2, 0, 0, 2:] < 0).all()
+    assert (gradient[0, 1] > 0).all()

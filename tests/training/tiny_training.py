@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from contour.config import load_config, shipped_folder
-from contour.training.cases import Case, save_case
 from contour.training.config import TrainingConfig
 from contour.training.fit import FitInput
+from contour.training.prepared import PreparedCase, save_prepared
 
 
-def tiny_config(steps: int) -> TrainingConfig:
+def tiny_config(steps: int, epochs: int = 1) -> TrainingConfig:
     """The shipped configuration with two labels, a network of three levels and patches of 16 x 16 x 24 voxels."""
     config = load_config(shipped_folder("configs") / "training" / "thorax_ct.yaml", TrainingConfig)
+    schedule = replace(
+        config.schedule, epochs=epochs, epoch_steps=steps // epochs, learning_rate=0.02, ema_decay=0.8, batch_size=1
+    )
     return replace(
         config,
         patch_shape_zyx=(16, 16, 24),
         labels=config.labels[:2],
         network=replace(config.network, filters=(8, 16, 16)),
-        schedule=replace(config.schedule, steps=steps, checkpoint_every=4, learning_rate=0.02, ema_decay=0.8),
+        schedule=schedule,
         precision="32-true",
     )
 
@@ -34,6 +37,9 @@ def tiny_cases(folder: Path) -> FitInput:
         labels[6:18, 6:18, 4:12] = 2
         image = np.where(labels > 0, 1.0, -1.0) + rng.normal(0, 0.1, labels.shape)
         path = folder / f"case{seed}.npz"
-        save_case(Case(path.stem, image.astype(np.float16), labels, (1, 2)), path)
+        regions = np.zeros(labels.shape, dtype=np.uint8)
+        save_prepared(
+            PreparedCase(path.stem, image.astype(np.float16), labels, regions, np.ones((1, 2), dtype=bool)), path
+        )
         paths.append(path)
     return FitInput(tuple(paths), (1.0, 1.0))

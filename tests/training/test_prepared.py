@@ -5,7 +5,7 @@ import numpy as np
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import Preprocessing
-from contour.training.cases import UNKNOWN, cases_sha256, load_case, prepare_case, save_case
+from contour.training.prepared import UNKNOWN, cases_sha256, load_prepared, prepare_label_map, save_prepared
 
 PREPROCESSING = Preprocessing(spacing_zyx_mm=(4.0, 4.0, 4.0), clip=(-1000.0, 500.0), mean=0.0, std=500.0)
 
@@ -25,7 +25,7 @@ def _ball() -> tuple[Volume, np.ndarray]:
 
 def test_a_case_keeps_volume_place_and_unknown_voxels() -> None:
     volume, labels = _ball()
-    case = prepare_case("ball", volume, labels, (1,), PREPROCESSING)
+    case = prepare_label_map("ball", volume, labels, np.array([True]), PREPROCESSING)
     inside = case.labels_zyx == 1
     true_mm3 = 4 / 3 * np.pi * 25.0**3
     assert abs(inside.sum() * 64.0 - true_mm3) < 0.03 * true_mm3
@@ -39,17 +39,18 @@ def test_a_case_keeps_volume_place_and_unknown_voxels() -> None:
 
 def test_a_stored_case_comes_back_and_its_checksum_knows_it(tmp_path: Path) -> None:
     volume, labels = _ball()
-    case = prepare_case("ball", volume, labels, (1,), PREPROCESSING)
+    case = prepare_label_map("ball", volume, labels, np.array([True]), PREPROCESSING)
     first, second = tmp_path / "a.npz", tmp_path / "b.npz"
-    save_case(case, first)
-    save_case(case, second)
-    again = load_case(first)
+    save_prepared(case, first)
+    save_prepared(case, second)
+    again = load_prepared(first)
     assert again.name == "ball"
-    assert again.drawn == (1,)
+    assert again.drawn.tolist() == [[True]]
+    assert not again.regions_zyx.any()
     assert np.array_equal(again.image_zyx, case.image_zyx)
     assert np.array_equal(again.labels_zyx, case.labels_zyx)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz"]
     assert cases_sha256((first,), PREPROCESSING) == cases_sha256((second,), PREPROCESSING)
     case.labels_zyx[0, 0, 0] = 1
-    save_case(case, second)
+    save_prepared(case, second)
     assert cases_sha256((first,), PREPROCESSING) != cases_sha256((second,), PREPROCESSING)

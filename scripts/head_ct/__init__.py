@@ -1,0 +1,1 @@
+"""How the head and neck package is made."""
