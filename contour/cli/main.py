@@ -10,8 +10,10 @@ import typer
 from contour.cli.check import check
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct
+from contour.cli.data_build import data_build
 from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
+from contour.cli.data_split import data_split
 from contour.cli.demo import demo
 from contour.cli.doctor import doctor
 from contour.cli.failures import ExitCode, exit_code, print_failure
@@ -62,6 +64,8 @@ def build_app() -> typer.Typer:
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
     data.command("index")(data_index)
+    data.command("build")(data_build)
+    data.command("split")(data_split)
     app.add_typer(data, name="data")
     return app
 

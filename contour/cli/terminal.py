@@ -23,6 +23,7 @@ STAGES = (
     ("preview", "Preview"),
     ("list", "List the archive"),
     ("headers", "Read headers"),
+    ("build", "Build cases"),
     ("copies", "Compare copies"),
     ("pair", "Pair"),
 )
