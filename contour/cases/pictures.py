@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 from PIL import Image
 
 from contour.core.geometry import Box
@@ -21,12 +22,14 @@ CONTEXT_RGB = (150, 156, 164)
 _DOTS_PER_INCH = 100
 _LEGEND_INCH = 0.3
 _GAP_INCH = 0.06
-_COLORS = 96  # of the palette: enough for the window's greys and the pens, a third of the bytes of true colour
+_GREYS = 64
+_PEN_COLORS = 64
+_GREY_WITHIN = 12  # what differs less between red, green and blue is taken for grey
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A structure over the image. `label` stands in the legend; what has no `focus` does not widen the part shown."""
+    """A structure over the image. `label` stands in the legend (none: it does not), only what has `focus` is zoomed to."""
 
     structure: Structure
     pen: Pen
@@ -168,6 +171,7 @@ def _legend(figure: Figure, layers: tuple[Layer, ...]) -> None:
             label=layer.label,
         )
         for layer in layers
+        if layer.label
     ]
     figure.legend(
         handles=handles,
@@ -185,10 +189,23 @@ def _legend(figure: Figure, layers: tuple[Layer, ...]) -> None:
 def _png(figure: Figure) -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
     stream = io.BytesIO()
-    picture.quantize(_COLORS, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
+    picture = Image.fromarray(pixels).quantize(palette=_palette(pixels), dither=Image.Dither.NONE)
+    picture.save(stream, format="png", optimize=True)
     return stream.getvalue()
+
+
+def _palette(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Greys for the image, and the colours of the pens: a third of the bytes of true colour, and no pen turns grey."""
+    colored = pixels[np.ptp(pixels.astype(np.int16), axis=2) > _GREY_WITHIN]
+    greys = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8), 3).tolist()
+    pens: list[int] = []
+    if colored.size:
+        pens = Image.fromarray(colored[None]).quantize(_PEN_COLORS, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*greys, *pens])
+    return palette
 
 
 def _absent(structure: Structure) -> str:

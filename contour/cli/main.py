@@ -10,6 +10,7 @@ import typer
 from contour.cli.check import check
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct
+from contour.cli.data_audit import data_audit
 from contour.cli.data_build import data_build
 from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
@@ -65,6 +66,7 @@ def build_app() -> typer.Typer:
     data.command("make")(data_make)
     data.command("index")(data_index)
     data.command("build")(data_build)
+    data.command("audit")(data_audit)
     data.command("split")(data_split)
     app.add_typer(data, name="data")
     return app
