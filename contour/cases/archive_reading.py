@@ -23,6 +23,7 @@ from contour.cases.archive_tables import add_files, meta, path_text, stored_path
 Progress = Callable[[str, float], None]
 
 CHUNK_FILES = 256
+MIN_FILES_FOR_PROCESSES = 1000  # starting a process costs as much as reading these
 _CHUNKS_IN_FLIGHT_PER_WORKER = 3
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def readers(archive: Path, workers: int, files: int) -> Iterator[Mapper[T]]:
     Raises:
         ChildProcessError: a process was killed; what was read before is kept.
     """
-    if workers == 1 or files <= 2 * CHUNK_FILES:
+    if workers == 1 or files < MIN_FILES_FOR_PROCESSES:
         yield lambda function, chunks: (function(archive, chunk) for chunk in chunks)
         return
     # A forked process would inherit the locks of threads that it does not have, such as the progress bar's.
