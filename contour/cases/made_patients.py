@@ -108,7 +108,7 @@ _FORMAL = SetPlan(
     "20260105",
     (
         *_tg("Body", "Lung_L", "Lung_R", "Heart", "SpinalCord", "Esophagus", "Trachea", "GTV", "PTV"),
-        _helper("CouchSurface", "Couch"),
+        _helper("Couch", "Couch"),
         _helper("ISO", ISOCENTRE),
     ),
 )
@@ -116,7 +116,7 @@ _FORMAL = SetPlan(
 _RUSSIAN_FIRST = SetPlan(
     "План 1",
     "20260110",
-    _usual(("Контур тела", "Body"), ("Легкое левое", "Lung_L"), ("Легкое правое", "Lung_R"), ("Опухоль", "GTV")),
+    _usual(("Контур тела", "Body"), ("Легкое левое", "Lung_L"), ("Легкое правое", "Lung_R")),
     approved=False,
 )
 
@@ -127,6 +127,7 @@ _RUSSIAN_AGAIN = SetPlan(
         *_RUSSIAN_FIRST.rois,
         *_usual(("Сердце", "Heart"), ("Пищевод", "Esophagus"), ("Трахея", "Trachea")),
         RoiPlan("Спинной мозг", "SpinalCord", part=(0.2, 0.75)),
+        _helper("Опухоль", "GTV"),  # a target by a word: nothing that a network could learn for all patients
         _helper("Стол", "Couch"),
     ),
 )
@@ -162,7 +163,7 @@ _ENGLISH_SHORT = SetPlan(
         *_usual(("spleen", "Spleen"), ("Stomach", "Stomach"), ("GTVp", "GTVp")),
         RoiPlan("liver", "Liver", defect=Defect.ISLAND),
         _helper("PTV ring", "Ring"),
-        RoiPlan("zz_opt3", None, Spelling.PRIVATE, "Ring"),
+        RoiPlan("kv3", None, Spelling.PRIVATE, "Ring"),
     ),
 )
 
@@ -171,8 +172,9 @@ _KAZAKH = SetPlan(
     "20260302",
     (
         *_usual(("Дене", "Body"), ("Сол өкпе", "Lung_L"), ("Оң өкпе", "Lung_R"), ("Жүрек", "Heart")),
-        *_usual(("Өңеш", "Esophagus"), ("Кеңірдек", "Trachea"), ("Ісік", "GTV")),
+        *_usual(("Өңеш", "Esophagus"), ("Кеңірдек", "Trachea")),
         RoiPlan("Жұлын", "SpinalCord", part=(0.3, 0.85)),
+        _helper("Ісік", "GTV"),
         _helper("Изоцентр", ISOCENTRE),
     ),
 )

@@ -83,7 +83,7 @@ def test_names_mean_one_thing_and_are_told_apart_in_every_way(truth: ArchiveTrut
     assert {r.defect for s in truth.sets_in_use for r in s.rois} == {*Defect, None}
     assert all(lookup(name) is not None for _, name in meanings if name is not None)
     assert truth.name_of("Жұлын") == "SpinalCord"
-    assert truth.name_of("zz_opt3") is None
+    assert truth.name_of("kv3") is None
 
 
 def test_structure_sets_carry_the_names_and_masks_of_the_truth(made: Path, truth: ArchiveTruth) -> None:
