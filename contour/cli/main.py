@@ -22,6 +22,7 @@ from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.protocols import list_protocols, show_protocol
 from contour.cli.run import run_series
+from contour.cli.train import train
 from contour.core.errors import ContourError
 
 HELP = """Auto-contouring for radiotherapy: a folder of CT slices becomes an RTSTRUCT that is proven before release.
@@ -50,6 +51,7 @@ def build_app() -> typer.Typer:
     app.command("check")(check)
     app.command("compare")(compare)
     app.command("doctor")(doctor)
+    app.command("train")(train)
     app.command("evaluate")(evaluate_cases)
     convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
     convert.command("to-nifti")(to_nifti)

@@ -1,0 +1,177 @@
+"""A training run as a folder: configuration, the cases used, checkpoint, logs. From reference cases to a network.
+
+::
+
+    RUN/config.yaml   the TrainingConfig as used
+    RUN/run.yaml      RunRecord: which cases with which content, the fold, where the weights came from
+    RUN/last.ckpt     everything that training needs to go on; the averaged weights
+    RUN/log/          csv/, tensorboard/, pictures/
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from contour import __version__
+from contour.cases.parallel import in_order
+from contour.cases.split import Split
+from contour.cases.store import RECORD_FILE, load_case, load_record
+from contour.config import load_config, save_config
+from contour.core.errors import ConfigError
+from contour.training.config import TrainingConfig
+from contour.training.fit import CHECKPOINT_FILE, FitInput, Hardware, fit
+from contour.training.prepared import prepare_case, save_prepared
+from contour.training.start import starting_weights
+
+CONFIG_FILE = "config.yaml"
+RUN_FILE = "run.yaml"
+PREPARED_FOLDER = ".prepared"
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class CaseUse:
+    """A case that a run was given: its content decides what it taught."""
+
+    name: str
+    patient: str
+    content_sha256: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `run.yaml` holds. `held_out` names cases that neither trained nor validated, nor any of their patients."""
+
+    contour_version: str
+    training: tuple[CaseUse, ...]
+    validation: tuple[CaseUse, ...]
+    held_out: tuple[str, ...]
+    fold: int | None
+    start: str
+
+    @property
+    def data_sha256(self) -> str:
+        """One checksum over what was trained on."""
+        digest = sha256()
+        for use in sorted(self.training, key=lambda u: u.name):
+            digest.update(f"{use.name} {use.content_sha256}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """The folder of cases, how they are split, the fold that validates (None: train on every fold), and a start.
+
+    `start` is a package's folder or a checkpoint of the same network, to go on from its weights.
+    """
+
+    cases: Path
+    split: Split
+    fold: int | None = None
+    start: Path | None = None
+
+
+def train(config: TrainingConfig, data: RunInput, run: Path, hardware: Hardware) -> Path:
+    """Prepares the cases, trains, and returns the checkpoint in `run`; called again, it goes on where it stopped.
+
+    Raises:
+        ConfigError, InputRefused, PackageError: as `prepare_run`.
+    """
+    return fit(config, prepare_run(config, data, run), run, hardware)
+
+
+def prepare_run(config: TrainingConfig, data: RunInput, run: Path, progress: Progress | None = None) -> FitInput:
+    """Prepares the cases and the folder `run`, with its configuration and record, for `fit`.
+
+    Raises:
+        ConfigError: `run` holds a training of another configuration or of other cases, a case of the split is
+            missing, or no case has any of the labels.
+        InputRefused: a case's files are damaged.
+        PackageError: the start's network does not fit.
+    """
+    record = _record(config, data)
+    _refuse_other_run(run, config, record)
+    prepared = prepare_cases(config, data.cases, (*record.training, *record.validation), progress or _silent)
+    count = len(record.training)
+    start = starting_weights(data.start, config) if data.start and not (run / CHECKPOINT_FILE).exists() else None
+    run.mkdir(parents=True, exist_ok=True)
+    save_config(config, run / CONFIG_FILE)
+    save_config(record, run / RUN_FILE)
+    return FitInput(prepared[:count], (1.0,) * count, prepared[count:], start)
+
+
+def load_run(run: Path) -> tuple[TrainingConfig, RunRecord, Path]:
+    """Configuration, record and checkpoint of a run.
+
+    Raises:
+        ConfigError: one of them is missing or has a mistake.
+    """
+    checkpoint = run / CHECKPOINT_FILE
+    if not checkpoint.is_file():
+        raise ConfigError(str(run), f"holds no {CHECKPOINT_FILE}", "the folder of a training run past its first epoch")
+    return load_config(run / CONFIG_FILE, TrainingConfig), load_config(run / RUN_FILE, RunRecord), checkpoint
+
+
+def prepare_cases(
+    config: TrainingConfig, cases: Path, uses: tuple[CaseUse, ...], progress: Progress
+) -> tuple[Path, ...]:
+    """The prepared cases, made once for a content, a grid and a list of labels, and kept beside the cases."""
+    recipe = sha256(repr((config.preprocessing, config.labels)).encode()).hexdigest()[:12]
+    folder = cases / PREPARED_FOLDER / recipe
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / f"{use.name}-{use.content_sha256[:12]}.npz" for use in uses)
+    missing = [(cases / use.name, path) for use, path in zip(uses, paths, strict=True) if not path.exists()]
+    if missing:
+        for done, _ in enumerate(in_order(partial(_prepare, config), missing, os.cpu_count() or 1), start=1):
+            progress("prepare", done / len(missing))
+    return paths
+
+
+def _prepare(config: TrainingConfig, task: tuple[Path, Path]) -> None:
+    folder, path = task
+    names = tuple(name for label in config.labels for name in label.source_names)
+    save_prepared(prepare_case(load_case(folder, names), config.labels, config.preprocessing), path)
+
+
+def _record(config: TrainingConfig, data: RunInput) -> RunRecord:
+    training = tuple(_use(data.cases, name) for name in data.split.training_cases(data.fold))
+    validation = tuple(_use(data.cases, name) for name in data.split.validation_cases(data.fold))
+    usable = tuple(use for use in training if _teaches(data.cases / use.name, config))
+    if not usable:
+        wanted = ", ".join(label.name for label in config.labels)
+        raise ConfigError(str(data.cases), f"none of {len(training)} cases to train on has any of {wanted}", "one")
+    looked_at = tuple(use for use in validation if _teaches(data.cases / use.name, config))
+    start = str(data.start.name) if data.start else ""
+    return RunRecord(__version__, usable, looked_at, data.split.held_out, data.fold, start)
+
+
+def _use(cases: Path, name: str) -> CaseUse:
+    if not (cases / name / RECORD_FILE).is_file():
+        raise ConfigError(str(cases), f"holds no case {name}", "every case that the split names")
+    record = load_record(cases / name)
+    return CaseUse(name, record.patient, record.content_sha256)
+
+
+def _teaches(case: Path, config: TrainingConfig) -> bool:
+    drawn = load_record(case).drawn_names
+    return any(name in drawn for label in config.labels for name in label.source_names)
+
+
+def _refuse_other_run(run: Path, config: TrainingConfig, record: RunRecord) -> None:
+    if not (run / RUN_FILE).exists():
+        return
+    if load_config(run / CONFIG_FILE, TrainingConfig) != config:
+        raise ConfigError(str(run), "holds a training of another configuration", "a new folder, or the same one")
+    earlier = load_config(run / RUN_FILE, RunRecord)
+    if (earlier.training, earlier.fold, earlier.start) != (record.training, record.fold, record.start):
+        raise ConfigError(
+            str(run), "holds a training on other cases", "a new folder, or the same cases, fold and start"
+        )
+
+
+def _silent(_: str, __: float) -> None:
+    """No one listens."""
