@@ -1,6 +1,7 @@
 """`contour evaluate`: how networks agree with what people drew, on whole cases."""
 
 from dataclasses import asdict
+from math import isinf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from contour.cli.options import (
     Threads,
     session_options,
 )
-from contour.cli.terminal import messages, number, output, print_json, stage_bars
+from contour.cli.terminal import messages, output, print_json, stage_bars
 from contour.core.errors import ConfigError
 from contour.core.protocol import Protocol
 from contour.inference.engine import NetworkEngine
@@ -111,11 +112,11 @@ def evaluate_cases(
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """A line for each structure: medians and their intervals. A dash stands for no number, or an infinite one."""
+    """A line for each structure: medians and their intervals."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Structure", no_wrap=True)
     surface = f"Surface {evaluation.tolerances_mm[0]:g} mm"
-    for column in ("Cases", "Missed", "Dice", "10 %", surface, "HD95 mm", "Volume"):
+    for column in ("Cases", "Missed", "Dice", "10 %", surface, "HD95 mm"):
         table.add_column(column, justify="right", no_wrap=True)
     for line in evaluation.structures:
         table.add_row(*_cells(line))
@@ -188,21 +189,23 @@ def _open_checkpoint(folder: Path) -> NetworkEngine:
 
 def _cells(line: StructureSummary) -> tuple[str, ...]:
     dice, surface = line.measure(Measure.DICE), line.measure(Measure.SURFACE_DICE)
-    hd95, volume = line.measure(Measure.HD95_MM), line.measure(Measure.VOLUME_DIFFERENCE_PERCENT)
     return (
         escape(line.structure),
         str(line.cases),
         f"[yellow]{line.not_found}[/]" if line.not_found else "0",
-        number(dice.median, 2) + _interval(dice.median_interval, 2),
-        number(dice.poor, 2),
-        number(surface.median, 2) + _interval(surface.median_interval, 2),
-        number(hd95.median, 1),
-        f"{number(volume.median, 0)} %",
+        _number(dice.median, 2) + _interval(dice.median_interval, 2),
+        _number(dice.poor, 2),
+        _number(surface.median, 2) + _interval(surface.median_interval, 2),
+        _number(line.measure(Measure.HD95_MM).median, 1),
     )
 
 
 def _interval(ends: Interval | None, digits: int) -> str:
-    return "" if ends is None else escape(f" [{number(ends.low, digits)}, {number(ends.high, digits)}]")
+    return "" if ends is None else escape(f" [{_number(ends.low, digits)}, {_number(ends.high, digits)}]")
+
+
+def _number(value: float, digits: int) -> str:
+    return "inf" if isinf(value) else f"{value:.{digits}f}"
 
 
 def _content(evaluation: Evaluation) -> dict[str, Any]:
