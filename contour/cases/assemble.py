@@ -243,7 +243,13 @@ def _series_findings(series: ImageSeries) -> list[Finding]:
 
 
 # Faults of contours that do not keep a mask from being what its positions say.
-_NOTED = ("wrong-slice-reference", "contour-off-slice", "contour-outside-image", "too-few-points")
+_NOTED = (
+    "wrong-slice-reference",
+    "contour-off-slice",
+    "contour-outside-image",
+    "repeated-contour",
+    "too-few-points",
+)
 
 
 def _contour_findings(contents: RtstructContents, series: ImageSeries, rois: list[_Roi]) -> list[Finding]:

@@ -6,7 +6,8 @@ An organ that ends inside the image is judged by how that organ ends in the body
 - **runs on** (cord, canal, oesophagus, great vessels, bowel, body outline): it passes from slice to slice. If its last
   section is still at least half of the median section of the 15 mm behind it, the drawing ended, not the organ: it is
   drawn in part, up to that slice. It did end if a structure that follows it in the body begins within 10 mm beyond
-  (the brainstem above the cord).
+  (the brainstem above the cord), or if it ends where it should beside a neighbour that the scan shows to its end (the
+  oesophagus at most 50 mm above the lowest slice of a lung: there it enters the stomach).
 - **closes** (lungs, heart, liver, kidneys, brain ...): its sections shrink towards its end. If the last one is still at
   least three quarters of the median of all, it was cut there: drawn in part.
 - every other organ or end (small organs of a few slices, vertebrae, targets, ends set by convention) is taken as drawn.
@@ -37,6 +38,7 @@ RUNNING_SECTION = 0.5  # of the median section: less is a taper
 CUT_SECTION = 0.75  # a heart lies on the diaphragm with up to 0.6
 BEHIND_MM = 15.0
 FOLLOWS_WITHIN_MM = 10.0
+ENDS_BESIDE_MM = 50.0
 MIN_SLICES_THAT_CLOSE = 5  # of fewer slices, thick ones, the last may be large by nature
 MIN_RUN = 3
 LONGEST_RUN_FRACTION = 0.5  # of the drawn slices: shorter, and what was drawn is too scattered to be of use
@@ -54,10 +56,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class End:
-    """One end of an organ, and the structures that follow it there."""
+    """One end of an organ; the structures that follow it there, and those that end with it."""
 
     ending: Ending
     followed_by: tuple[str, ...] = ()
+    ends_beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ _COURSES = {
     "SpinalCord": Course(End(Ending.RUNS_ON, ("Brainstem", "Brain")), End(Ending.RUNS_ON, ("CaudaEquina",))),
     "SpinalCanal": Course(End(Ending.RUNS_ON, ("Brainstem", "Brain")), End(Ending.RUNS_ON, ("Sacrum",))),
     "Esophagus": Course(
-        End(Ending.RUNS_ON, ("Pharynx", "Larynx", "Musc_Constrict")), End(Ending.RUNS_ON, ("Stomach",))
+        End(Ending.RUNS_ON, ("Pharynx", "Larynx", "Musc_Constrict")),
+        End(Ending.RUNS_ON, ("Stomach",), ("Lung_L", "Lung_R", "Lungs")),
     ),
     "Trachea": Course(End(Ending.RUNS_ON, ("Larynx",)), _ANY),  # below, it ends where it divides, with a full section
     "A_Aorta": Course(_ANY, End(Ending.RUNS_ON, ("A_Iliac_L", "A_Iliac_R"))),
@@ -194,7 +198,10 @@ def _is_cut(drawn: DrawnStructure, step: int, others: Mapping[str, tuple[int, in
     spacing_mm = geometry.spacing_zyx_mm[0]
     if rule.ending is Ending.CLOSES:
         return len(sections) >= MIN_SLICES_THAT_CLOSE and bool(sections[0] >= CUT_SECTION * np.median(sections))
-    if rule.ending is Ending.RUNS_ON and not _followed(end, step * FOLLOWS_WITHIN_MM / spacing_mm, rule, others):
+    if rule.ending is Ending.RUNS_ON and not (
+        _followed(end, step * FOLLOWS_WITHIN_MM / spacing_mm, rule, others)
+        or _ends_beside(end, step, rule, others, geometry)
+    ):
         behind = sections[1 : 2 + int(BEHIND_MM / spacing_mm)]
         return not behind.size or bool(sections[0] >= RUNNING_SECTION * np.median(behind))
     return False
@@ -204,6 +211,14 @@ def _followed(end: int, reach: float, rule: End, others: Mapping[str, tuple[int,
     """Whether a structure that follows lies, in part, within `reach` slices (signed) beyond `end`."""
     low, high = sorted((end + np.sign(reach), end + reach))
     return any(first <= high and last >= low for first, last in (others[n] for n in rule.followed_by if n in others))
+
+
+def _ends_beside(end: int, step: int, rule: End, others: Mapping[str, tuple[int, int]], geometry: Geometry) -> bool:
+    """Whether a neighbour that ends with the organ does so not much further out, and inside the image."""
+    border = 0 if step < 0 else geometry.shape_zyx[0] - 1
+    ends = [others[name][0 if step < 0 else 1] for name in rule.ends_beside if name in others]
+    reach = ENDS_BESIDE_MM / geometry.spacing_zyx_mm[0]
+    return any(other != border and step * (other - end) <= reach for other in ends)
 
 
 def _runs_on(name: str) -> bool:

@@ -23,9 +23,9 @@ STAGES = (
     ("preview", "Preview"),
     ("list", "List the archive"),
     ("headers", "Read headers"),
-    ("build", "Build cases"),
     ("copies", "Compare copies"),
     ("pair", "Pair"),
+    ("build", "Build cases"),
 )
 
 

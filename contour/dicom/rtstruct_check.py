@@ -255,6 +255,13 @@ def _placement_findings(item: RoiContours, report: "_ContourReport", series: Ima
             slices=placed.slice_indices,
         ),
         report.about(
+            "repeated-contour",
+            Severity.CHECK,
+            relevant & placed.repeated,
+            "that repeat another of their slice, where some systems cut a hole; allowed: each contour once",
+            slices=placed.slice_indices,
+        ),
+        report.about(
             "contour-outside-image",
             Severity.CHECK,
             relevant & inside & beyond,

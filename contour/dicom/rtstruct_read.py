@@ -27,13 +27,17 @@ __all__ = ["PlacedContours", "place_contours", "read_contours", "read_roi", "rea
 
 # A contour further from its slice than this part of the slice spacing was drawn on other slices.
 OFF_SLICE_FRACTION = 0.05
+# Two contours of a slice whose boxes and areas agree so far are one, written again: no ring is as thin as that.
+REPEATED_WITHIN_VOXELS = 0.02
+REPEATED_AREA_FRACTION = 1e-3
 _UNCOLORED: Rgb = (200, 200, 200)
 
 
 def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | None = None) -> StructureSet:
     """The structures of the RTSTRUCT at `path`, as masks on the grid of `series`; only those of `names` if given.
 
-    Closed planar contours are filled by the even-odd rule on each slice. An ROI without any (a point, an open line, no
+    Closed planar contours are filled by the even-odd rule on each slice; one that repeats another of its slice, as some
+    systems write them, counts once (twice, it would empty the slice). An ROI without any (a point, an open line, no
     contour at all) has an empty mask. Names and colours are the file's own; a type this toolkit does not use is NONE.
 
     Raises:
@@ -78,6 +82,27 @@ class PlacedContours:
     starts: NDArray[np.intp]
     slice_indices: NDArray[np.intp]
     off_slice_mm: NDArray[np.float64]
+
+    @property
+    def repeated(self) -> NDArray[np.bool_]:
+        """(m,) which contours are another one of their slice, written again; the first of each is none."""
+        repeated = np.zeros(len(self.slice_indices), dtype=np.bool_)
+        filled = np.flatnonzero(np.diff(self.starts))
+        slices = self.slice_indices[filled]
+        if np.unique(slices).size == slices.size:
+            return repeated
+        first = self.starts[filled]
+        y, x = self.indices_zyx[:, 1], self.indices_zyx[:, 2]
+        box = np.stack([f.reduceat(v, first) for f in (np.minimum, np.maximum) for v in (y, x)], axis=1)
+        following = np.arange(1, len(y) + 1)
+        following[self.starts[filled + 1] - 1] = first
+        areas = np.abs(np.add.reduceat(x * y[following] - x[following] * y, first)) / 2
+        order = np.lexsort((filled, areas, slices))
+        a, b = order[:-1], order[1:]
+        same = (slices[a] == slices[b]) & (areas[b] - areas[a] <= REPEATED_AREA_FRACTION * areas[b])
+        same &= np.abs(box[a] - box[b]).max(axis=1) <= REPEATED_WITHIN_VOXELS
+        repeated[filled[b[same]]] = True
+        return repeated
 
     def polygons(self, chosen: NDArray[np.bool_]) -> Contours:
         """The contours where `chosen` (m,) is true."""
@@ -175,7 +200,7 @@ def _polygons(contours: RoiContours, series: ImageSeries, where: str) -> Contour
         x, y, z = contours.points_lps_mm[contours.starts[i]]
         found = f"contour {i + 1} near ({x:.2f}, {y:.2f}, {z:.2f}) mm lies on no slice ({off.size} contours in all)"
         raise InputRefused(Reason.CONTOUR_OFF_SLICE, where, found, f"within {allowed_mm:.3f} mm of a slice")
-    return placed.polygons(chosen)
+    return placed.polygons(chosen & ~placed.repeated)
 
 
 def _require_whole(contours: RoiContours, where: str) -> None:

@@ -249,8 +249,9 @@ def test_the_checker_of_form_alone_does_not_see_these(tmp_path, case):
 def test_clinical_references_that_lead_nowhere_are_found(shared_data):
     folder = shared_data / "archive/LUNG1-002"
     findings = check_rtstruct(folder / "1.dcm", read_series(folder))
-    assert {finding.code for finding in findings} == {"dangling-reference"}
+    assert {finding.code for finding in findings} == {"dangling-reference", "repeated-contour"}
     assert "Heart" in {finding.structure for finding in findings}
+    assert {finding.structure for finding in findings if finding.code == "repeated-contour"} == {"Lung L"}
 
 
 @pytest.mark.data

@@ -15,7 +15,7 @@ from rtstruct_cases import IDENTITY, anatomy, axial, oblique, rewritten, same_ma
 
 from contour.core.errors import InputRefused, Reason
 from contour.dicom.read_series import read_series
-from contour.dicom.rtstruct_read import read_contours, read_roi, read_rtstruct
+from contour.dicom.rtstruct_read import place_contours, read_contours, read_roi, read_rtstruct
 from contour.dicom.rtstruct_write import write_rtstruct
 from contour.dicom.write_series import SeriesOptions, write_series
 
@@ -348,3 +348,48 @@ def test_one_roi_is_read_whatever_is_wrong_with_another(case):
     twice = replace(contents, rois=(first, replace(second, number=first.number)))
     with pytest.raises(InputRefused, match="of 2 ROIs"):
         read_roi(twice, first, series)
+
+
+def with_contours_again(times):
+    """Writes each contour of the first ROI `times` more, the last digit of its numbers changed."""
+
+    def edit(data_set):
+        items = data_set.ROIContourSequence[0].ContourSequence
+        for item in list(items):
+            for k in range(times):
+                again = copy.deepcopy(item)
+                again.ContourData = [f"{float(v) + 0.0004 * (k + 1):.4f}" for v in item.ContourData]
+                items.append(again)
+
+    return edit
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_contour_written_again_counts_once(case, tmp_path, times):
+    path, series = case
+    whole = read_rtstruct(path, series)
+    repeated = rewritten(path, tmp_path / "repeated.dcm", with_contours_again(times))
+    assert same_masks(read_rtstruct(repeated, series), whole)
+
+
+def test_a_thin_ring_is_no_repetition(tmp_path):
+    """Two nested squares, a tenth of a voxel apart."""
+    series = series_on(axial())
+    path = tmp_path / "rs.dcm"
+    write_rtstruct(anatomy(axial()), series, path)
+    contents = read_contours(path)
+    item = contents.contours[0]
+    inner = np.array([(10.0, y, x) for y, x in ((9.9, 9.9), (9.9, 20.1), (20.1, 20.1), (20.1, 9.9))])
+    outer = np.array([(10.0, y, x) for y, x in ((9.8, 9.8), (9.8, 20.2), (20.2, 20.2), (20.2, 9.8))])
+    points = series.volume.geometry.index_to_lps_mm(np.concatenate((outer, inner)))
+    ring = replace(
+        item,
+        points_lps_mm=points,
+        starts=np.array([0, 4, 8]),
+        geometric_types=("CLOSED_PLANAR",) * 2,
+        stated_points=np.array([4, 4]),
+        value_counts=np.array([12, 12]),
+        image_uids=((), ()),
+    )
+    placed = place_contours(ring, series.volume.geometry)
+    assert not placed.repeated.any()
