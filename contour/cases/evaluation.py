@@ -136,6 +136,8 @@ def load_json(path: Path, kind: type[T]) -> T:
         raise ConfigError(str(path), f"cannot be read ({error.strerror})", "a readable JSON file") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), f"is not JSON ({error})", "JSON in UTF-8") from error
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), f"holds a {type(content).__name__}", f"a {kind.__name__}")
     try:
         return _converter().structure(content, kind)
     except (BaseValidationError, ValueError, TypeError, KeyError) as error:
