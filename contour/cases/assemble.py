@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from contour.cases.archive_index import IndexedPair, read_pair
-from contour.cases.completeness import Completeness, DrawnStructure, fill_gaps, judge
+from contour.cases.completeness import Completeness, DrawnStructure, fill_gaps, judge, without_crumbs
 from contour.cases.overrides import Override, Overrides
 from contour.cases.store import Case, CaseRecord, CaseSource, CaseStructure, Status
 from contour.core.errors import ConfigError, InputRefused, Reason
@@ -202,8 +202,9 @@ def _corners(structure: Structure) -> tuple[tuple[int, int, int], tuple[int, int
 def _with_filled_gaps(rois: list[_Roi], series: ImageSeries, max_gap_mm: float) -> tuple[list[_Roi], list[Finding]]:
     done, findings = [], []
     for roi in rois:
-        drawn = fill_gaps(roi.drawn, series.volume.geometry.spacing_zyx_mm, max_gap_mm)
-        slices = tuple(sorted(set(drawn.contour_slices) - set(roi.drawn.contour_slices)))
+        before = without_crumbs(roi.drawn)
+        drawn = fill_gaps(before, series.volume.geometry.spacing_zyx_mm, max_gap_mm)
+        slices = tuple(sorted(set(drawn.contour_slices) - set(before.contour_slices)))
         if slices:
             message = f"{roi.name}: {len(slices)} slices without a contour were filled from their neighbours."
             findings.append(Finding("gaps-filled", Severity.INFO, message, roi.name, slices))

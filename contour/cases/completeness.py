@@ -13,7 +13,8 @@ An organ that ends inside the image is judged by how that organ ends in the body
 - every other organ or end (small organs of a few slices, vertebrae, targets, ends set by convention) is taken as drawn.
 
 An organ without contours on some slices between its ends is drawn in part: on its longest run of slices without a gap
-(not drawn at all, where that is less than half of them). Targets may lie in several pieces and have no gaps.
+(not drawn at all, where that is less than half of them). A slice with less than a tenth of the section on both sides of
+it counts as a gap: its main contour was forgotten. Targets may lie in several pieces and have no gaps.
 
 What only a person can know (a heart drawn to the wrong height, a convention of the site) is stated in an overrides
 file: see `contour.cases.overrides`.
@@ -39,6 +40,7 @@ CUT_SECTION = 0.75  # a heart lies on the diaphragm with up to 0.6
 BEHIND_MM = 15.0
 FOLLOWS_WITHIN_MM = 10.0
 ENDS_BESIDE_MM = 50.0
+CRUMB_SECTION = 0.1
 MIN_SLICES_THAT_CLOSE = 5  # of fewer slices, thick ones, the last may be large by nature
 MIN_RUN = 3
 LONGEST_RUN_FRACTION = 0.5  # of the drawn slices: shorter, and what was drawn is too scattered to be of use
@@ -129,12 +131,14 @@ def judge(drawn: DrawnStructure, others: Mapping[str, tuple[int, int]], geometry
 
     An image whose slices do not run along the body (sagittal, coronal) tells nothing of the ends.
     """
+    drawn = without_crumbs(drawn)
     name, slices = drawn.structure.name, drawn.contour_slices
     gaps = gaps_of(drawn)
     first, last = _longest_run(slices) if gaps else (slices[0], slices[-1])
     findings = []
     if gaps:
-        message = f"{name} has no contour on {len(gaps)} slices between {slices[0]} and {slices[-1]}"
+        count = f"{len(gaps)} slice{'s' if len(gaps) > 1 else ''} between {slices[0]} and {slices[-1]}"
+        message = f"{name} has no contour, or a crumb of one, on {count}"
         if last - first + 1 < max(MIN_RUN, LONGEST_RUN_FRACTION * len(slices)):
             message += f", and on {last - first + 1} in a row at most: taken as not drawn."
             return Completeness(Status.NOT_DRAWN, None, (Finding("gaps", Severity.CHECK, message, name, gaps),))
@@ -153,10 +157,22 @@ def judge(drawn: DrawnStructure, others: Mapping[str, tuple[int, int]], geometry
     return Completeness(Status.PARTIAL, (low, high), tuple(findings))
 
 
+def without_crumbs(drawn: DrawnStructure) -> DrawnStructure:
+    """`drawn` without the slices on which only a crumb of it was drawn: they are gaps. The mask stays as it is."""
+    if _in_pieces(drawn.structure.name):
+        return drawn
+    first, sections = drawn.contour_slices[0], _sections(drawn)
+    crumbs = set()
+    for i in range(1, len(sections) - 1):
+        beside = min(sections[max(0, i - 2) : i].max(), sections[i + 1 : i + 3].max())
+        if sections[i] < CRUMB_SECTION * beside:
+            crumbs.add(first + i)
+    return replace(drawn, contour_slices=tuple(z for z in drawn.contour_slices if z not in crumbs))
+
+
 def gaps_of(drawn: DrawnStructure) -> tuple[int, ...]:
     """The slices between the structure's ends that have no contour; none for what may lie in several pieces."""
-    known = lookup(drawn.structure.name)
-    if known is not None and known.interpreted_type in _IN_PIECES:
+    if _in_pieces(drawn.structure.name):
         return ()
     slices = drawn.contour_slices
     return tuple(sorted(set(range(slices[0], slices[-1] + 1)).difference(slices)))
@@ -166,24 +182,29 @@ def fill_gaps(drawn: DrawnStructure, spacing_zyx_mm: tuple[float, float, float],
     """`drawn` with its gaps filled where the contours on both sides are at most `max_gap_mm` apart.
 
     Shape-based interpolation (Raya and Udupa 1990, doi:10.1109/42.52980): the signed distances to the outlines on both
-    sides, mixed in proportion to how far away they are. What a wider gap leaves out stays out.
+    sides, mixed in proportion to how far away they are. What a wider gap leaves out stays out, and so do the gaps of
+    what may lie in several pieces.
     """
     structure, slices = drawn.structure, drawn.contour_slices
-    pairs = [(a, b) for a, b in pairwise(slices) if b - a > 1 and (b - a) * spacing_zyx_mm[0] <= max_gap_mm + 1e-6]
-    if not pairs:
+    if not gaps_of(drawn):
         return drawn
     mask, start = structure.mask_zyx.copy(), structure.offset_zyx[0]
-    inside = range(start, start + len(mask))
     filled = set(slices)
-    for a, b in pairs:
-        if not all(z in inside and mask[z - start].any() for z in (a, b)):
-            continue  # an outline around no voxel gives nothing to interpolate
-        below, above = (_signed_distance_mm(mask[z - start], spacing_zyx_mm[1:]) for z in (a, b))
+    for a, b in pairwise(slices):
+        sides = [mask[z - start] for z in (a, b) if 0 <= z - start < len(mask) and mask[z - start].any()]
+        if b - a == 1 or (b - a) * spacing_zyx_mm[0] > max_gap_mm + 1e-6 or len(sides) < 2:
+            continue
+        below, above = (_signed_distance_mm(side, spacing_zyx_mm[1:]) for side in sides)
         for z in range(a + 1, b):
             part = (z - a) / (b - a)
-            mask[z - start] = (1 - part) * below + part * above > 0
+            mask[z - start] |= (1 - part) * below + part * above > 0
         filled.update(range(a + 1, b))
     return DrawnStructure(replace(structure, mask_zyx=mask), tuple(sorted(filled)))
+
+
+def _in_pieces(name: str) -> bool:
+    known = lookup(name)
+    return known is not None and known.interpreted_type in _IN_PIECES
 
 
 def _is_cut(drawn: DrawnStructure, step: int, others: Mapping[str, tuple[int, int]], geometry: Geometry) -> bool:
