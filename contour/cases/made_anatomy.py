@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ TARGET_MARGIN_MM = 10.0
 RING_MM = 15.0
 MARGIN_MM = 12.0  # of what is drawn too large
 ISLAND_RADIUS_MM = 14.0
+ISLAND_ABOVE_MM = 120.0
 _TUMOUR_HU = 35.0
 
 
@@ -98,7 +100,8 @@ def scan_of(anatomy: Anatomy, spacing_zyx_mm: tuple[float, float, float], field_
     voxels = phantom.volume.voxels_zyx.copy()
     grain = np.random.default_rng(anatomy.seed).normal(0.0, anatomy.noise_hu, voxels.shape)
     voxels[masks["GTV"]] = (_TUMOUR_HU + grain[masks["GTV"]]).astype(np.int16)
-    drawn = (*phantom.structures.structures, *(made_structure(name, mask) for name, mask in masks.items()))
+    organs = (_in_one_piece(structure) for structure in phantom.structures.structures)
+    drawn = (*organs, *(made_structure(name, mask) for name, mask in masks.items()))
     return Scan(Volume(voxels, geometry, Modality.CT), StructureSet("made", geometry, drawn))
 
 
@@ -165,15 +168,22 @@ def _in_phantom(geometry: Geometry, anatomy: Anatomy) -> Geometry:
 
 
 def _island(structure: Structure, scan: Scan) -> Mask:
-    """A ball inside the body, across the midline from the middle of the structure."""
+    """A ball inside the body, across the midline from the middle of the structure and well above it."""
     geometry = scan.volume.geometry
     body = scan.structure("Body").full_mask(geometry.shape_zyx)
     z, y, x = np.argwhere(structure.full_mask(geometry.shape_zyx)).mean(axis=0)
     middle = np.argwhere(body[int(z)])[:, 1].mean()
     places = Points.of(geometry.index_to_lps_mm(np.moveaxis(np.indices(geometry.shape_zyx), 0, -1)))
     a, b, c = geometry.index_to_lps_mm((z, y, 2 * middle - x)).tolist()
-    island: Mask = (ellipsoid((a, b, c), (ISLAND_RADIUS_MM,) * 3).distance(places) < 0) & body
+    island: Mask = (ellipsoid((a, b, c + ISLAND_ABOVE_MM), (ISLAND_RADIUS_MM,) * 3).distance(places) < 0) & body
     return island
+
+
+def _in_one_piece(structure: Structure) -> Structure:
+    """Without the crumbs that coarse voxels cut off: nobody draws them."""
+    largest: Mask = cc3d.largest_k(structure.mask_zyx, k=1) > 0
+    mask, offset = cropped_to_content(largest, structure.offset_zyx)
+    return replace(structure, mask_zyx=mask, offset_zyx=offset)
 
 
 def _whole(geometry: Geometry) -> Box:
