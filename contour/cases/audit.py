@@ -26,8 +26,17 @@ Progress = Callable[[str, float], None]
 _ORDER = {Severity.STOP: 0, Severity.CHECK: 1, Severity.INFO: 2}
 # A structure that is on the wrong side, outside the body or a copy lies in an odd place and has odd values, too.
 _EXPLAINS = ("wrong-side", "outside-body", "blank-image", "same-mask")
-_EXPLAINED = ("place-unusual", "hu-unusual", "hu-implausible", "volume-unusual", "section-unusual")
-_MISFIT_CODES = ("hu-unusual", "hu-implausible", "outside-body", "place-unusual")
+_EXPLAINED = ("place-unusual", "hu-unusual", "volume-unusual", "section-unusual")
+_ANATOMY = "anatomy-"
+# The cohort's word on a structure says more than the wide range for all adults.
+_SAID_BETTER = {
+    "anatomy-volume": "volume-unusual",
+    "anatomy-section": "section-unusual",
+    "anatomy-mean-hu": "hu-unusual",
+    "anatomy-offset": "place-unusual",
+    "anatomy-depth": "place-unusual",
+}
+_MISFIT_CODES = ("hu-unusual", "anatomy-mean-hu", "outside-body", "place-unusual", "anatomy-bone-around")
 _MISFIT_STRUCTURES, _MISFIT_PART = 3, 0.5
 
 
@@ -139,10 +148,16 @@ def _misfit(case: CaseFacts, found: list[CaseFinding]) -> list[CaseFinding]:
 
 def _without_explained(found: list[CaseFinding]) -> list[CaseFinding]:
     """Without those that only follow from a more telling one on the same structure."""
-    explained = {
-        name for f in found if f.finding.code in _EXPLAINS and _counts(f) for name in (f.finding.structure, *f.beside)
-    }
-    return [f for f in found if f.finding.code not in _EXPLAINED or f.finding.structure not in explained]
+    telling = [f for f in found if f.finding.code in _EXPLAINS and _counts(f)]
+    explained = {name for f in telling for name in (f.finding.structure, *f.beside)}
+    said = {(f.finding.code, f.finding.structure) for f in found}
+    kept = []
+    for f in found:
+        code, structure = f.finding.code, f.finding.structure
+        follows = structure in explained and (code in _EXPLAINED or code.startswith(_ANATOMY))
+        if not follows and (_SAID_BETTER.get(code), structure) not in said:
+            kept.append(f)
+    return kept
 
 
 def _counts(found: CaseFinding) -> bool:

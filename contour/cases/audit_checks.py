@@ -45,7 +45,13 @@ def check_case(facts: CaseFacts) -> tuple[CaseFinding, ...]:
     """Findings that need no other case, nor one another."""
     checks = (_one_side, _outside, _pieces, _islands, _gaps, _extent)
     found = [finding for structure in facts.structures for check in checks for finding in check(facts, structure)]
-    return (*_swapped(facts), *found, *_empty(facts), *_from_building(facts))
+    return (
+        *_swapped(facts),
+        *found,
+        *_empty(facts),
+        *_placed(facts, facts.anatomy),
+        *_placed(facts, facts.from_building),
+    )
 
 
 def told(facts: CaseFacts, structure: StructureFacts, severity: Severity, code: str, message: str) -> CaseFinding:
@@ -247,9 +253,9 @@ def _empty(facts: CaseFacts) -> Iterator[CaseFinding]:
         yield CaseFinding(facts.name, facts.patient, finding, suggestion=suggestion)
 
 
-def _from_building(facts: CaseFacts) -> Iterator[CaseFinding]:
-    """What building the case found: contours off the series, structures that it left out, ends that it judged."""
-    for finding in facts.from_building:
+def _placed(facts: CaseFacts, findings: tuple[Finding, ...]) -> Iterator[CaseFinding]:
+    """Findings of others, with the voxel to look at: what anatomy says, and what building the case found."""
+    for finding in findings:
         structure = facts.structure(finding.structure or "")
         point = structure.point_zyx if structure else None
         if point and finding.slices:

@@ -10,8 +10,12 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from contour.cases.anatomy import Measured, judge_together
+from contour.cases.anatomy import judge as judge_name
 from contour.cases.build import load_findings
 from contour.cases.completeness import Completeness, DrawnStructure, gaps_of, judge
+from contour.cases.landmarks import Landmarks
+from contour.cases.measures import measure as measures_of
 from contour.cases.pictures import central_point
 from contour.cases.store import Case, CaseStructure, Status, load_case
 from contour.core.geometry import Box, Geometry
@@ -27,7 +31,8 @@ Point = tuple[float, float, float]
 
 MAIN_PART = 0.2  # a part this large beside the largest is no island but a piece of its own
 SAME_BOX = 0.7  # overlap of boxes below which two masks cannot be one drawing
-_BLANK_PX = 5  # blank regions are at least so wide: clipped air has noise, and does not form any
+_BLANK_PX = 5  # blank regions are at least so wide: air has noise, and does not form any
+_BLANK_BELOW_HU = -900
 _NEIGHBOURS = 26
 
 
@@ -111,7 +116,8 @@ class SameMask:
 class CaseFacts:
     """One case. `empty` names what is said to be drawn and has no voxel; `image_sha256` tells equal images.
 
-    `from_building` is what was found when the case was built from an archive, with what was left out of it then.
+    `anatomy` is what speaks against the structures' names, `from_building` what was found when the case was built from
+    an archive, with what was left out of it then.
     """
 
     folder: Path
@@ -124,6 +130,7 @@ class CaseFacts:
     same_masks: tuple[SameMask, ...]
     empty: tuple[str, ...]
     image_sha256: str
+    anatomy: tuple[Finding, ...] = ()
     from_building: tuple[Finding, ...] = ()
 
     def structure(self, name: str) -> StructureFacts | None:
@@ -138,8 +145,16 @@ def measure_case(folder: Path) -> CaseFacts:
         ConfigError: its record has a mistake.
         InputRefused: a file is missing, damaged, or not on the record's grid.
     """
-    case = load_case(folder)
-    drawn = [_closely(s) for s in case.structures.structures if not s.empty]
+    return measure(load_case(folder), folder)
+
+
+def measure(case: Case, folder: Path) -> CaseFacts:
+    """The facts of a case that is in memory; what building it found is read from `folder`.
+
+    Raises:
+        ConfigError: as `measure_case`.
+    """
+    drawn = [_within_drawn(s, case.record.structure(s.name)) for s in case.structures.structures if not s.empty]
     surroundings = _Surroundings(case.volume, drawn)
     return CaseFacts(
         folder=folder,
@@ -152,6 +167,7 @@ def measure_case(folder: Path) -> CaseFacts:
         same_masks=_same_masks(drawn),
         empty=tuple(s.name for s in case.structures.structures if s.empty),
         image_sha256=_image_sha256(case.volume),
+        anatomy=_anatomy(drawn, case),
         from_building=_from_building(folder),
     )
 
@@ -178,7 +194,6 @@ class _Surroundings:
 
 def _measured(structure: Structure, case: Case, surroundings: _Surroundings) -> StructureFacts:
     entry = case.record.structure(structure.name)
-    structure = _within_drawn(structure, entry)
     geometry, mask = case.volume.geometry, structure.mask_zyx
     areas = np.count_nonzero(mask, axis=(1, 2)).astype(float)
     first, last = structure.box.start_zyx[0], structure.box.stop_zyx[0] - 1
@@ -211,23 +226,26 @@ def _measured(structure: Structure, case: Case, surroundings: _Surroundings) -> 
     )
 
 
-def _closely(structure: Structure) -> Structure:
-    mask, offset = cropped_to_content(structure.mask_zyx, structure.offset_zyx)
-    return replace(structure, mask_zyx=mask, offset_zyx=offset)
-
-
 def _within_drawn(structure: Structure, entry: CaseStructure) -> Structure:
-    """The part between the slices that are known, where there is any."""
-    if entry.drawn_slices is None:
-        return structure
-    start = structure.offset_zyx[0]
-    first, last = entry.drawn_slices
-    kept = structure.mask_zyx[max(0, first - start) : max(0, last + 1 - start)]
-    if not kept.any():
-        return structure
-    z, y, x = structure.offset_zyx
-    mask, offset = cropped_to_content(kept, (max(z, first), y, x))
+    """The part between the slices that are known, where there is any, cropped to its box."""
+    mask, (z, y, x) = structure.mask_zyx, structure.offset_zyx
+    if entry.drawn_slices is not None:
+        first, last = entry.drawn_slices
+        known = mask[max(0, first - z) : max(0, last + 1 - z)]
+        if known.any():
+            mask, z = known, max(z, first)
+    mask, offset = cropped_to_content(mask, (z, y, x))
     return replace(structure, mask_zyx=mask, offset_zyx=offset)
+
+
+def _anatomy(drawn: list[Structure], case: Case) -> tuple[Finding, ...]:
+    """What anatomy says against the names; a part of an organ may be smaller than the whole is."""
+    landmarks = Landmarks.of(case.volume)
+    measured = [Measured(s.name, m) for s in drawn if (m := measures_of(s, case.volume, landmarks)) is not None]
+    found = [finding for one in measured for finding in judge_name(one)]
+    parts = [s.name for s in drawn if case.record.structure(s.name).status is Status.PARTIAL]
+    kept = [f for f in found if f.code != "anatomy-volume" or f.structure not in parts]
+    return (*kept, *judge_together(tuple(measured)))
 
 
 def _body(volume: Volume) -> Mask:
@@ -242,11 +260,15 @@ def _body(volume: Volume) -> Mask:
 
 
 def _blank(volume: Volume) -> Mask:
-    """Where the image holds its lowest value over a region: beyond the field of view, or masked away."""
-    voxels = volume.voxels_zyx
-    lowest = (voxels == voxels.min()).view(np.uint8)
-    kernel = np.ones((_BLANK_PX, _BLANK_PX), np.uint8)
-    return np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, kernel) for plane in lowest]).view(bool)
+    """Where a CT holds one and the same low value over a region: beyond the field of view, or masked away."""
+    voxels, kernel = volume.voxels_zyx, np.ones((_BLANK_PX, _BLANK_PX), np.uint8)
+    if volume.modality is not Modality.CT:
+        return np.zeros(voxels.shape, dtype=bool)
+    planes = []
+    for plane in voxels:
+        flat = (cv2.dilate(plane, kernel) == cv2.erode(plane, kernel)) & (plane < _BLANK_BELOW_HU)
+        planes.append(cv2.dilate(flat.view(np.uint8), kernel))
+    return np.stack(planes).view(bool)
 
 
 def _centroid_lps_mm(structure: Structure, geometry: Geometry) -> Point:

@@ -58,6 +58,7 @@ _MEANINGS = (
         "The image inside is unlike that of the other cases: another organ, another series, metal, contrast.",
     ),
     ("place-unusual", "Far from where the other cases have it, beside the other structures and the body."),
+    ("anatomy-...", "Against what anatomy lets expect of the name in any adult: place, size, values, neighbours."),
     ("empty-mask", "Said to be drawn, and no voxel is inside."),
     ("unreadable-case", "A file of the case is missing or damaged. Build it again."),
 )
@@ -394,7 +395,10 @@ def _case_row(found: Audit, case: CaseFacts) -> Row:
 
 
 def _meanings(found: Audit) -> Table:
-    counts = {code: sum(f.finding.code == code for f in found.findings) for code, _ in _MEANINGS}
+    counts = {
+        code: sum(f.finding.code == code or f.finding.code.startswith(code.removesuffix("...")) for f in found.findings)
+        for code, _ in _MEANINGS
+    }
     rows = tuple(Row((Cell(code), Cell(words), _number(counts[code]))) for code, words in _MEANINGS)
     return Table((Column("Finding"), Column("What it means"), Column("Here", numeric=True)), rows)
 

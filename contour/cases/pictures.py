@@ -29,7 +29,7 @@ _GREY_WITHIN = 12  # what differs less between red, green and blue is taken for 
 
 @dataclass(frozen=True)
 class Layer:
-    """A structure over the image. `label` stands in the legend (none: it does not), only what has `focus` is zoomed to."""
+    """A structure over the image. The legend names it if it has a `label`; only `focus` widens the part shown."""
 
     structure: Structure
     pen: Pen
