@@ -137,9 +137,9 @@ def _limits(panel: _Panel, values: np.ndarray) -> tuple[float, float]:
     if panel.low is not None and panel.high is not None:
         return panel.low, panel.high
     if panel.logarithmic:
-        bottom, top = float(finite[finite > 0].min(initial=1.0)), float(finite.max(initial=1.0))
-        return max(t for t in _MM_TICKS if t <= max(bottom, _MM_TICKS[0])), min(
-            t for t in _MM_TICKS if t >= min(top, _MM_TICKS[-1])
-        )
+        bottom = float(finite[finite > 0].min(initial=1.0))
+        low = max((t for t in _MM_TICKS if t <= bottom), default=_MM_TICKS[0])
+        top = max(float(finite.max(initial=1.0)), 2 * low)
+        return low, min((t for t in _MM_TICKS if t >= top), default=_MM_TICKS[-1])
     widest = float(min(_WIDEST_PERCENT, max(np.abs(finite).max(initial=10.0), 10.0)))
     return -widest, widest
