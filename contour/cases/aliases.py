@@ -4,8 +4,6 @@ A name is taken only where an alias says exactly this, whatever its case, signs,
 alias is proposed for a person to confirm; what is near to two different ones is not even that.
 """
 
-# ruff: noqa: RUF001, RUF003 - names in three languages
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

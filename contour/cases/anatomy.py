@@ -87,9 +87,18 @@ def contradictions(structure: Structure, volume: Volume, landmarks: Landmarks) -
     on the other side of the body, the others CHECK. Empty for an empty structure and for a name of which nothing is
     expected.
     """
+    measured = measure_named(structure, volume, landmarks)
+    return () if measured is None else judge(measured)
+
+
+def measure_named(structure: Structure, volume: Volume, landmarks: Landmarks) -> Measured | None:
+    """What `judge` needs to know of a structure; None for an empty one, or a name of which nothing is expected."""
     expected = expectation(structure.name)
-    measures = measure(structure, volume, landmarks) if expected is not None else None
-    return () if measures is None else judge(Measured(structure.name, measures))
+    if expected is None:
+        return None
+    surroundings = expected.bone_around is not None or expected.bone_before is not None
+    measures = measure(structure, volume, landmarks, surroundings=surroundings)
+    return None if measures is None else Measured(structure.name, measures)
 
 
 def judge(measured: Measured) -> tuple[Finding, ...]:

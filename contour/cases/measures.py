@@ -13,7 +13,7 @@ from contour.core.structures import Mask, Structure
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import canonical_axes, canonical_geometry, to_canonical
 
-BONE_ABOVE_HU = 150.0
+BONE_ABOVE_HU = 130.0  # the spongy bone of the old is not denser; blood with contrast agent is as dense
 AROUND_MM = 7.0  # how far around a structure its surroundings are looked at, in axial planes
 BEFORE_MM = 12.0  # and how far in front of it
 
@@ -75,8 +75,13 @@ class _Placed:
         return places
 
 
-def measure(structure: Structure, volume: Volume, landmarks: Landmarks) -> Measures | None:
-    """`structure`, drawn on `volume`, in numbers; None for an empty one."""
+def measure(
+    structure: Structure, volume: Volume, landmarks: Landmarks, *, surroundings: bool = True
+) -> Measures | None:
+    """`structure`, drawn on `volume`, in numbers; None for an empty one.
+
+    What lies around it is only looked at with `surroundings`: of a lung, that would take longer than the rest.
+    """
     if structure.empty:
         return None
     placed = _placed(structure, volume.geometry)
@@ -89,7 +94,10 @@ def measure(structure: Structure, volume: Volume, landmarks: Landmarks) -> Measu
     front, back = landmarks.at(landmarks.front_mm, heights), landmarks.at(landmarks.back_mm, heights)
     height = float(np.average(heights, weights=weights))
     _, y_mm, x_mm = placed.geometry.spacing_zyx_mm
-    mean_hu, around, before = _values(placed, volume, landmarks)
+    mean_hu = around = before = np.nan
+    if volume.modality is Modality.CT:
+        mean_hu = _mean_hu(placed, volume, landmarks)
+        around, before = _bone(placed, volume) if surroundings else (np.nan, np.nan)
     return Measures(
         volume_ml=float(by_plane.sum()) * placed.geometry.voxel_ml,
         offset_mm=float(np.average(across - landmarks.at(landmarks.midline_mm, heights), weights=weights)),
@@ -127,24 +135,25 @@ def _above(height_mm: float, mark_mm: float | None) -> float:
     return np.nan if mark_mm is None else height_mm - mark_mm
 
 
-def _values(placed: _Placed, volume: Volume, landmarks: Landmarks) -> tuple[float, float, float]:
-    """Mean HU inside, the part of bone around, and that in front."""
-    if volume.modality is not Modality.CT:
-        return np.nan, np.nan, np.nan
+def _mean_hu(placed: _Placed, volume: Volume, landmarks: Landmarks) -> float:
+    """Over the voxels that lie in the body: some images were emptied beyond a region."""
+    voxels = to_canonical(volume.voxels_zyx, volume.geometry)[placed.box.slices]
+    inside = voxels[placed.mask_zyx & _in_body(placed.box, landmarks)]
+    return float(inside.mean(dtype=np.float64)) if inside.size else np.nan
+
+
+def _bone(placed: _Placed, volume: Volume) -> tuple[float, float]:
+    """The part of what lies around and in front that is as dense as bone."""
     _, y_mm, x_mm = placed.geometry.spacing_zyx_mm
     margin = (0, int(np.ceil(max(AROUND_MM, BEFORE_MM) / y_mm)), int(np.ceil(AROUND_MM / x_mm)))
     grown = placed.box.grown(margin, placed.geometry.shape_zyx)
-    voxels = to_canonical(volume.voxels_zyx, volume.geometry)[grown.slices]
     starts = [a - b for a, b in zip(placed.box.start_zyx, grown.start_zyx, strict=True)]
-    ends = [(a, grown_n - a - n) for a, grown_n, n in zip(starts, grown.shape_zyx, placed.mask_zyx.shape, strict=True)]
+    ends = [(a, n - a - size) for a, n, size in zip(starts, grown.shape_zyx, placed.mask_zyx.shape, strict=True)]
     mask = np.pad(placed.mask_zyx, ends)
-    body = _in_body(grown, landmarks)
-    inside = voxels[mask & body]
-    bone = np.greater(voxels, BONE_ABOVE_HU)
+    bone = np.greater(to_canonical(volume.voxels_zyx, volume.geometry)[grown.slices], BONE_ABOVE_HU)
     around = _dilated(mask, _disc(AROUND_MM / y_mm, AROUND_MM / x_mm)) & ~mask
     before = _dilated(mask, _upwards(BEFORE_MM / y_mm)) & ~mask
     return (
-        float(inside.mean(dtype=np.float64)) if inside.size else np.nan,
         float(bone[around].mean()) if around.any() else np.nan,
         float(bone[before].mean()) if before.any() else np.nan,
     )

@@ -4,13 +4,15 @@ The map is a YAML file. The program fills in what an alias says exactly; what is
 until a person writes it into `name`. Whatever a person changed stays as it is when names are proposed again.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from contour.cases.aliases import Aliases, How, Reading, load_aliases
-from contour.cases.archive_index import ArchiveIndex, RoiCount, open_index
+from contour.cases.aliases import How, Reading, load_aliases
+from contour.cases.archive_index import RoiCount, open_index
+from contour.cases.name_evidence import Question, Verdict, examine
 from contour.config import load_config, save_config
 from contour.core.errors import ConfigError
 from contour.core.nomenclature import known_names, lookup, validate_name
@@ -90,11 +92,20 @@ def propose_names(
 
     Raises:
         ConfigError: there is no finished index, or an alias file has a mistake.
+        OSError: as `examine`.
     """
     options = options or NameOptions()
     aliases = load_aliases(options.alias_files)
     with open_index(index) as opened:
-        entries = _read_names(opened, aliases)
+        found = [(count, aliases.read(count.name, count.interpreted_types)) for count in opened.roi_counts()]
+        questions = tuple(_questions(found))
+        verdicts: dict[str, list[Verdict]] = defaultdict(list)
+        if options.samples and questions:
+            for verdict in examine(
+                opened.pairs(), questions, samples=options.samples, workers=options.workers, progress=progress
+            ):
+                verdicts[verdict.roi_name].append(verdict)
+    entries = [_weighed(_entry(count, reading), reading, tuple(verdicts[count.name])) for count, reading in found]
     entries.sort(key=lambda entry: (-entry.patients, -entry.sets, entry.roi_name))
     proposed = NameMap(tuple(entries))
     return proposed if earlier is None else keep_edits(proposed, earlier)
@@ -151,8 +162,49 @@ def _check_name(path: Path, roi_name: str, name: str) -> None:
         raise ConfigError(f"{path}: {roi_name!r}", f"is mapped to {name}, which is not known", allowed)
 
 
-def _read_names(index: ArchiveIndex, aliases: Aliases) -> list[NameEntry]:
-    return [_entry(count, aliases.read(count.name, count.interpreted_types)) for count in index.roi_counts()]
+# -- what the anatomy says -------------------------------------------------------------------------------------------
+
+
+def _questions(found: list[tuple[RoiCount, Reading]]) -> Iterator[Question]:
+    for count, reading in found:
+        names = (reading.name,) if reading.name is not None else reading.sides
+        if names and count.drawn:
+            yield Question(count.name, names)
+
+
+def _weighed(entry: NameEntry, reading: Reading, verdicts: tuple[Verdict, ...]) -> NameEntry:
+    """The entry with what was measured: a name that most of its structures contradict is not used."""
+    if not verdicts:
+        return entry
+    if entry.proposal is None:
+        return _by_place(entry, reading, verdicts)
+    patients = {v.patient for v in verdicts}
+    against = [v for v in verdicts if v.against]
+    doubted = {v.patient for v in against}
+    if not doubted:
+        return replace(entry, remarks=(*entry.remarks, f"anatomy: fits in {len(patients)} of {len(patients)}"))
+    example = against[0]
+    instead = f" It would fit {example.other_side}." if example.other_side else ""
+    remark = (
+        f"anatomy: contradicted in {len(doubted)} of {len(patients)}, as of patient {example.patient}: "
+        f"{' '.join(example.against)}{instead}"
+    )
+    entry = replace(entry, remarks=(*entry.remarks, remark))
+    if 2 * len(doubted) <= len(patients):
+        return entry
+    if entry.how is How.EXACT:
+        return replace(entry, name=None, how=How.CONTRADICTED)
+    return replace(entry, how=How.UNMAPPED, proposal=None, remarks=(f"not {entry.proposal}", *entry.remarks))
+
+
+def _by_place(entry: NameEntry, reading: Reading, verdicts: tuple[Verdict, ...]) -> NameEntry:
+    """An organ with two sides whose name states none: the one it fits in every patient measured is proposed."""
+    patients = len({v.patient for v in verdicts})
+    fitting = [name for name in reading.sides if not any(v.against for v in verdicts if v.name == name)]
+    if len(fitting) == 1 and any(v.against for v in verdicts):
+        remark = f"anatomy: fits {fitting[0]} in {patients} of {patients}"
+        return replace(entry, how=How.BY_PLACE, proposal=fitting[0], remarks=(*entry.remarks, remark))
+    return replace(entry, remarks=(*entry.remarks, "anatomy: lies on different sides, or on none"))
 
 
 def _entry(count: RoiCount, reading: Reading) -> NameEntry:

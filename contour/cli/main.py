@@ -14,6 +14,7 @@ from contour.cli.data_audit import data_audit
 from contour.cli.data_build import data_build
 from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
+from contour.cli.data_names import data_names
 from contour.cli.data_split import data_split
 from contour.cli.demo import demo
 from contour.cli.doctor import doctor
@@ -69,6 +70,7 @@ def build_app() -> typer.Typer:
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
     data.command("index")(data_index)
+    data.command("names")(data_names)
     data.command("build")(data_build)
     data.command("audit")(data_audit)
     data.command("split")(data_split)

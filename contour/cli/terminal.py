@@ -17,6 +17,7 @@ from contour.core.report import Finding, Severity
 # The most severe first.
 SEVERITY_COLORS = {Severity.STOP: "bold red", Severity.CHECK: "yellow", Severity.INFO: "dim"}
 STAGES = (
+    ("prepare", "Prepare cases"),
     ("read", "Read the series"),
     ("draw", "Draw"),
     ("write", "Write and prove"),
@@ -25,6 +26,7 @@ STAGES = (
     ("headers", "Read headers"),
     ("copies", "Compare copies"),
     ("pair", "Pair"),
+    ("anatomy", "Measure organs"),
     ("build", "Build cases"),
 )
 
