@@ -16,7 +16,8 @@ from pathlib import Path
 from contour.cases.archive_files import FileFacts
 from contour.core.errors import ConfigError
 
-VERSION = "contour archive index 1"
+APPLICATION_ID = 0x436F6E74  # what tells an index from any other SQLite file: PRAGMA application_id
+VERSION = 1
 PSEUDONYM_DIGITS = 12
 _KEY_BYTES = 32
 
@@ -219,16 +220,21 @@ def _marks(count: int) -> str:
 def _create(connection: sqlite3.Connection, archive: Path, key: bytes) -> None:
     for statement in _SCHEMA.split(";"):  # `executescript` would end the transaction
         connection.execute(statement)
-    set_meta(connection, "version", VERSION)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     set_meta(connection, "archive", str(archive))
     set_meta(connection, "pseudonym_key", key.hex())
 
 
 def _require_index(connection: sqlite3.Connection, index: Path) -> None:
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    version = meta(connection, "version") if "meta" in tables else "no index"
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise ConfigError(
+            str(index), "is another program's file", "an index made by `contour data index`, or a new file"
+        )
     if version != VERSION:
-        raise ConfigError(str(index), f"holds {version}", f"{VERSION}, or a new file")
+        raise ConfigError(str(index), f"is an index of version {version}", f"version {VERSION}, or a new file")
 
 
 def _require_archive(connection: sqlite3.Connection, index: Path, archive: Path, *, moved: bool) -> None:
