@@ -14,9 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from contour.cases.archive_files import FileKind
 from contour.cases.archive_pairing import Aside, PairedBy, Scope, pair_archive
 from contour.cases.archive_reading import Progress, compare_repeats, list_archive, read_new_files, readers
 from contour.cases.archive_tables import (
+    explained,
     meta,
     open_for_reading,
     open_for_writing,
@@ -126,7 +128,10 @@ class SetAside:
 
 @dataclass(frozen=True)
 class SetAsideCount:
-    """How much is set aside for one reason (and of other objects: of which kind), with the first few items."""
+    """How much is set aside for one reason (other objects by their kind), with the first few items.
+
+    `message` is what is said of one of them.
+    """
 
     scope: Scope
     reason: str
@@ -198,7 +203,7 @@ def index_archive(
     if not archive.is_dir():
         raise InputRefused(Reason.NO_IMAGES, printable(str(archive)), "is not a folder", "the folder of an archive")
     connection = open_for_writing(index, archive, key_of=options.pseudonyms_of, moved=options.moved)
-    with closing(connection):
+    with explained(index), closing(connection):
         with transaction(connection):
             set_meta(connection, "complete", "no")
         tell("list", 0.0)
@@ -300,9 +305,10 @@ class ArchiveIndex:
 
     def _image_files(self, series: str) -> tuple[Path, ...]:
         query = """
-            SELECT path FROM files WHERE series_instance_uid = ? AND kind = 'slice'
+            SELECT path FROM files WHERE series_instance_uid = ? AND kind = ?
                 AND path NOT IN (SELECT path FROM copies) ORDER BY path"""
-        return tuple(self.archive / path_text(row[0]) for row in self._connection.execute(query, (series,)))
+        rows = self._connection.execute(query, (series, FileKind.SLICE))
+        return tuple(self.archive / path_text(row[0]) for row in rows)
 
     def _rois(self, path: str | bytes) -> tuple[IndexedRoi, ...]:
         query = """
@@ -359,12 +365,13 @@ def _set_aside_counts(connection: sqlite3.Connection) -> tuple[SetAsideCount, ..
         SELECT scope, reason, CASE WHEN reason = ? THEN message ELSE '' END AS kind, COUNT(*) FROM set_aside
         GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2, 3"""
     example_query = """
-        SELECT item FROM set_aside WHERE scope = ? AND reason = ? AND ? IN ('', message) ORDER BY item LIMIT ?"""
+        SELECT item, message FROM set_aside WHERE scope = ? AND reason = ? AND ? IN ('', message)
+        ORDER BY item LIMIT ?"""
     counts = []
     for scope, reason, kind, number in connection.execute(query, (Aside.OTHER_OBJECT,)).fetchall():
-        rows = connection.execute(example_query, (scope, reason, kind, _EXAMPLES))
-        examples = tuple(printable(path_text(row[0])) for row in rows)
-        counts.append(SetAsideCount(Scope(scope), reason, kind, number, examples))
+        rows = connection.execute(example_query, (scope, reason, kind, _EXAMPLES)).fetchall()
+        examples = tuple(printable(path_text(item)) for item, _ in rows)
+        counts.append(SetAsideCount(Scope(scope), reason, rows[0][1], number, examples))
     return tuple(counts)
 
 

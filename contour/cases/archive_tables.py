@@ -78,7 +78,7 @@ def open_for_writing(index: Path, archive: Path, *, key_of: Path | None, moved: 
         ConfigError: another file stands there, it is of another archive (and not `moved`), or another run has it.
         OSError: it cannot be written.
     """
-    with _explained(index):
+    with explained(index):
         new = not index.exists() or index.stat().st_size == 0
         if new:
             index.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def open_for_reading(index: Path) -> sqlite3.Connection:
     """
     if not index.is_file():
         raise ConfigError(str(index), "is missing", "an index made by `contour data index`")
-    with _explained(index):
+    with explained(index):
         # Not read-only: what a killed run left in the journal has to be rolled back first.
         connection = sqlite3.connect(index, timeout=1.0, isolation_level=None)
         try:
@@ -129,7 +129,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
@@ -246,8 +247,13 @@ def _require_archive(connection: sqlite3.Connection, index: Path, archive: Path,
 
 
 @contextmanager
-def _explained(index: Path) -> Iterator[None]:
-    """SQLite's errors as what a person can act on."""
+def explained(index: Path) -> Iterator[None]:
+    """SQLite's errors as what a person can act on.
+
+    Raises:
+        ConfigError: another run has the index, or the file is none.
+        OSError: the disk.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -78,10 +78,10 @@ def print_summary(summary: IndexSummary, console: Console) -> None:
             table.add_row(severity_text(found.severity), str(found.pairs), found.code, escape(found.example))
         console.print(table)
     if summary.set_aside:
-        table = _table("Set aside", ("", "Count", "Why", "For example"))
+        table = _table("Set aside", ("", "Count", "Why", "For example", ""))
         for aside in summary.set_aside:
-            why = f"{aside.reason}: {aside.message}" if aside.message else aside.reason
-            table.add_row(str(aside.scope), str(aside.count), escape(why), escape(aside.examples[0]))
+            why = (str(aside.scope), str(aside.count), aside.reason)
+            table.add_row(*why, escape(aside.message), escape(aside.examples[0]))
         console.print(table)
 
 

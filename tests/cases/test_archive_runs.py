@@ -15,9 +15,10 @@ import phantoms
 import pytest
 import small_archives
 
-from contour.cases import archive_reading
+from contour.cases import archive_index, archive_reading
 from contour.cases.archive_files import FileKind, data_set_sha256, read_file
 from contour.cases.archive_index import Aside, IndexOptions, Scope, index_archive, open_index
+from contour.cases.archive_pairing import pair_archive
 from contour.core.errors import ConfigError, InputRefused, Reason
 
 ONE = IndexOptions(workers=1)
@@ -287,6 +288,23 @@ def test_two_runs_do_not_mix(archive: Path, index: Path) -> None:
     assert set(messages) == {"is in use by another run"}
     with open_index(index) as opened:
         assert len(list(opened.pairs())) == 2
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_the_run_goes_on_later(
+    archive: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: sqlite3.Connection) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        pair_archive(connection)
+        connection.execute("INSERT INTO meta VALUES ('much', ?)", ("x" * 100_000,))
+
+    monkeypatch.setattr(archive_index, "pair_archive", full)
+    with pytest.raises(OSError, match="is full"):
+        index_archive(archive, index, ONE)
+    monkeypatch.undo()
+    summary = index_archive(archive, index, ONE)
+    assert (summary.files_read, summary.pairs) == (0, 2)
 
 
 def test_the_index_may_lie_in_the_archive(archive: Path) -> None:

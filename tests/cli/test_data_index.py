@@ -19,7 +19,7 @@ def test_it_says_what_was_found_and_what_was_set_aside(
     assert contour("data", "index", made / ARCHIVE_FOLDER, "--output", index) == 0
     said = capsys.readouterr()
     pairs = len(load_truth(made / TRUTH_FILE).sets_in_use)
-    for words in (f"{pairs} pairs", "superseded", "orphan", "truncated-file", "other-object: RT Plan Storage"):
+    for words in (f"{pairs} pairs", "superseded", "orphan", "truncated-file", "RT Plan Storage"):
         assert words in said.out
     assert "Read headers" in said.err
     assert contour("data", "index", made / ARCHIVE_FOLDER, "--output", index, "--workers", 1) == 0
