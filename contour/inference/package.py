@@ -48,13 +48,19 @@ class Label:
 
 @dataclass(frozen=True)
 class Training:
-    """Where a network comes from: shown on the card and in reports."""
+    """Where a network comes from: shown on the card and in reports.
+
+    `patients` (pseudonyms) and `cases_sha256` (checksums of the cases' content) say what it has seen, validation
+    included, so that nobody judges it by that. Both are empty where this is not known.
+    """
 
     data: tuple[str, ...]
     licences: tuple[str, ...]
     command: str
     data_sha256: str = ""
     steps: int = 0
+    patients: tuple[str, ...] = ()
+    cases_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

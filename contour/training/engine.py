@@ -51,7 +51,7 @@ class TorchNetwork:
 
     @property
     def engine(self) -> str:
-        """ "torch cpu" or "torch cuda"."""
+        """Either "torch cpu" or "torch cuda"."""
         return f"torch {self._device.type}"
 
     def planes(self, region: Region, progress: Progress) -> Iterator[NDArray[np.float32]]:
