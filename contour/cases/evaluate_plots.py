@@ -140,6 +140,6 @@ def _limits(panel: _Panel, values: np.ndarray) -> tuple[float, float]:
         bottom = float(finite[finite > 0].min(initial=1.0))
         low = max((t for t in _MM_TICKS if t <= bottom), default=_MM_TICKS[0])
         top = max(float(finite.max(initial=1.0)), 2 * low)
-        return low, min((t for t in _MM_TICKS if t >= top), default=_MM_TICKS[-1])
+        return low, min((t for t in _MM_TICKS if t >= top), default=top)
     widest = float(min(_WIDEST_PERCENT, max(np.abs(finite).max(initial=10.0), 10.0)))
     return -widest, widest
