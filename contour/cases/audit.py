@@ -28,8 +28,10 @@ _ORDER = {Severity.STOP: 0, Severity.CHECK: 1, Severity.INFO: 2}
 _EXPLAINS = ("wrong-side", "outside-body", "blank-image", "same-mask")
 _EXPLAINED = ("place-unusual", "hu-unusual", "volume-unusual", "section-unusual")
 _ANATOMY = "anatomy-"
-# The cohort's word on a structure says more than the wide range for all adults.
+# The cohort's word on a structure says more than the wide range for all adults, and where contours lie more than what
+# images they name.
 _SAID_BETTER = {
+    "dangling-references": "dangling-reference",
     "anatomy-volume": "volume-unusual",
     "anatomy-section": "section-unusual",
     "anatomy-mean-hu": "hu-unusual",
@@ -80,13 +82,14 @@ def audit(folders: tuple[Path, ...], options: AuditOptions = AuditOptions(), pro
     """
     facts: list[CaseFacts] = []
     unreadable: list[CaseFinding] = []
+    tell = progress or _silent
+    tell("Measure cases", 0.0)
     for i, measured in enumerate(in_order(_measured, folders, options.workers)):
         if isinstance(measured, CaseFacts):
             facts.append(measured)
         else:
             unreadable.append(measured)
-        if progress:
-            progress("Measure cases", (i + 1) / len(folders))
+        tell("Measure cases", (i + 1) / len(folders))
     return judged(tuple(facts), tuple(unreadable))
 
 
@@ -162,3 +165,7 @@ def _without_explained(found: list[CaseFinding]) -> list[CaseFinding]:
 
 def _counts(found: CaseFinding) -> bool:
     return found.finding.severity is not Severity.INFO
+
+
+def _silent(_: str, __: float) -> None:
+    """No one watches."""

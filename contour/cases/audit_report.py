@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 import contour
@@ -40,6 +41,7 @@ from contour.imaging.scene import BACKGROUND, FAINT, TEXT, Pen, Scene
 LUNG_WINDOW_HU = (-1050.0, 350.0)
 _AIR_BELOW_HU = -300.0  # on average: what is seen in a lung window only
 _TONES = {Severity.STOP: Tone.STOP, Severity.CHECK: Tone.CHECK, Severity.INFO: Tone.INFO}
+_SIZES = ("volume-unusual", "section-unusual", "anatomy-volume", "anatomy-section")
 _MEANINGS = (
     ("wrong-side", "Left and right are exchanged, or one of a pair lies on the other's side. Exchange the names."),
     ("outside-body", "Drawn in the air: on another image, moved, or with a slip of the hand. Do not train on it."),
@@ -107,7 +109,8 @@ def _lead(found: Audit, clean: int) -> str:
     if not stops and not checks:
         return f"Nothing to stop or to check in {_count(len(found.cases), 'case')}."
     said = [f"{_count(stops, 'finding')} {'says' if stops == 1 else 'say'} stop"] if stops else []
-    said += [f"{checks} {'asks' if checks == 1 else 'ask'} for a look"] if checks else []
+    what = _count(checks, "finding") if not stops else str(checks)
+    said += [f"{what} {'asks' if checks == 1 else 'ask'} for a look"] if checks else []
     return f"{' and '.join(said)}; {clean} of {_count(len(found.cases), 'case')} need neither."
 
 
@@ -132,7 +135,7 @@ def _tiles(found: Audit, clean: int) -> Tiles:
 def _findings(found: Audit, pictures: dict[int, Picture]) -> tuple[Block, ...]:
     columns = (
         Column("Severity", choices=True),
-        Column("Case"),
+        Column("Case", unbroken=True),
         Column("Structure", choices=True),
         Column("Finding", choices=True),
         Column("What was found"),
@@ -194,6 +197,8 @@ def _pictures(found: Audit, options: AuditOptions, progress: Progress | None) ->
         for group in groups
     ]
     pictures: dict[int, Picture] = {}
+    if progress and jobs:
+        progress("Draw pictures", 0.0)
     for k, drawn in enumerate(in_order(_draw, jobs, options.workers)):
         for i, png in zip(groups[k], drawn, strict=True):
             finding = found.findings[i].finding
@@ -266,6 +271,7 @@ def _volumes_picture(found: Audit) -> Gallery:
     """Each whole structure as a dot by its volume, a row for each name; those with a finding stand out by name."""
     names = _names(found)
     troubled = {(f.case, f.finding.structure) for f in found.findings if f.finding.severity is not Severity.INFO}
+    odd_sizes = {(f.case, f.finding.structure) for f in found.findings if f.finding.code in _SIZES}
     figure = Figure(figsize=(11.0, 0.8 + 0.36 * len(names)), dpi=110, facecolor=BACKGROUND, layout="constrained")
     axes = figure.add_subplot(facecolor=BACKGROUND)
     rng = np.random.default_rng(0)  # a little height apart, so that dots do not hide one another
@@ -277,11 +283,12 @@ def _volumes_picture(found: Audit) -> Gallery:
             axes.plot(
                 group.volumes_ml, group.heights, group.marker, color=_unit(group.color_rgb), markersize=group.size
             )
-        for (case, structure), height, is_odd in zip(drawn, heights, odd, strict=True):
-            if is_odd:
+        for (case, structure), height in zip(drawn, heights, strict=True):
+            if (case.name, name) in odd_sizes:
                 where = (structure.volume_ml, height)
                 axes.annotate(case.name, where, (4, -2), textcoords="offset points", color=TEXT, fontsize=6.5)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ml, _: f"{ml:,.4g}"))
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("ml", color=FAINT)
@@ -290,7 +297,10 @@ def _volumes_picture(found: Audit) -> Gallery:
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    caption = "Volumes: a dot is a whole structure, a stroke one drawn or scanned in part, orange one with a finding."
+    caption = (
+        "Volumes: a dot is a whole structure, a stroke one drawn or scanned in part; orange is one to stop or check,"
+        " with the name of its case where the size is at fault."
+    )
     return Gallery((Picture(figure_png(figure), "Volumes of all structures, a row for each name", caption),))
 
 
@@ -361,11 +371,11 @@ def _cohort_row(found: Audit, name: str) -> Row:
 
 def _cases_table(found: Audit) -> Table:
     columns = (
-        Column("Case"),
-        Column("Patient"),
+        Column("Case", unbroken=True),
+        Column("Patient", unbroken=True),
         Column("Modality", choices=True),
         Column("Slices", numeric=True),
-        Column("Spacing z, y, x mm"),
+        Column("Spacing z, y, x mm", unbroken=True),
         Column("Drawn", numeric=True),
         Column("In part", numeric=True),
         Column("Stop", numeric=True),

@@ -68,12 +68,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: `numeric` ones stand right; one with `choices` gets a menu of its values to filter by."""
+    """A column of a table: `numeric` ones stand right; one with `choices` gets a menu of its values to filter by.
+
+    Numbers, choices and what is `unbroken` stay on one line.
+    """
 
     title: str
     hint: str = ""
     numeric: bool = False
     choices: bool = False
+    unbroken: bool = False
 
 
 @dataclass(frozen=True)
