@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args
 
 import cattrs
@@ -177,4 +178,6 @@ def _allowed_keys(kind: Any) -> str:
 def _describe(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return "one of " + ", ".join(kind)
+    if isinstance(kind, UnionType):
+        return " or ".join("null" if part is type(None) else _describe(part) for part in get_args(kind))
     return f"a {getattr(kind, '__name__', kind)}" if not get_args(kind) else f"a {kind}"
