@@ -110,23 +110,34 @@ def parse_decimals(text: bytes) -> ParsedDecimals:
     starts = np.empty_like(ends)
     starts[0] = 0
     starts[1:] = ends[:-1] + 1
-    longest = int((ends - starts).max())
-    points = np.flatnonzero(characters == _POINT)
-    plain = points.size == ends.size and longest <= MAX_DS_BYTES and bool(np.all((starts < points) & (points < ends)))
-    values = _parse_plain(characters, starts, points, ends) if plain else None
+    lengths = ends - starts
+    longest = int(lengths.max())
+    plain = longest <= MAX_DS_BYTES and int(lengths.min()) > 0
+    points = _points(characters, starts, ends) if plain else None
+    values = None if points is None else _parse_plain(characters, starts, points, ends)
     return ParsedDecimals(_parse_any(text) if values is None else values, longest)
+
+
+def _points(characters: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp] | None:
+    """Where the decimal point of each number stands, its end where it has none; None if a number has several."""
+    points = np.flatnonzero(characters == _POINT)
+    if points.size == 0:
+        return ends
+    first = points[np.minimum(np.searchsorted(points, starts), points.size - 1)]
+    pointed = (starts <= first) & (first < ends)
+    return np.where(pointed, first, ends) if int(pointed.sum()) == points.size else None
 
 
 def _parse_plain(
     characters: NDArray[np.uint8], starts: NDArray[np.intp], points: NDArray[np.intp], ends: NDArray[np.intp]
 ) -> NDArray[np.float64] | None:
-    """Numbers of the form -12.345, or None if another character occurs or the digits exceed a double's precision."""
+    """Numbers of the form -12.345 or -12, or None: another character occurs, or more digits than a double has."""
     values = np.empty(ends.size)
     for first in range(0, ends.size, _CHUNK):
         part = slice(first, first + _CHUNK)
         point = points[part]
         negative = characters[starts[part]] == _MINUS
-        wholes, fractions = point - starts[part] - negative, ends[part] - point - 1
+        wholes, fractions = point - starts[part] - negative, np.maximum(ends[part] - point - 1, 0)
         if int((wholes + fractions).max()) > 15:
             return None
         mantissa = np.zeros(point.size)

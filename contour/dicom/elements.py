@@ -43,6 +43,9 @@ class ElementReader:
         self._implicit_header = Struct(order + "HHL")
         self._explicit_header = Struct(order + "HH2sH")
         self._length = Struct(order + "L")
+        # What has no stated length is walked once to find its end, not again on each level that it is nested in.
+        self._sequence_ends: dict[int, tuple[int, int]] = {}
+        self._item_ends: dict[int, tuple[int, int]] = {}
 
     def elements(self, span: Span, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Tag (group * 65536 + element) and value of each element in `span`; stops at an item's end delimiter."""
@@ -105,6 +108,8 @@ class ElementReader:
 
     def _sequence_end(self, span: Span, depth: int) -> tuple[int, int]:
         """Where the value of a sequence of undefined length stops, and where the next element starts."""
+        if span.start in self._sequence_ends:
+            return self._sequence_ends[span.start]
         if depth > MAX_DEPTH:
             raise BrokenEncoding(f"sequences nest deeper than {MAX_DEPTH}")
         stop = span.start
@@ -114,9 +119,12 @@ class ElementReader:
                 stop += 8
         if self._tag_at(stop, span.stop) != SEQUENCE_END:
             raise BrokenEncoding(f"the sequence at byte {span.start} has no end")
+        self._sequence_ends[span.start] = (stop, stop + 8)
         return stop, stop + 8
 
     def _item_end(self, span: Span, depth: int) -> tuple[int, int]:
+        if span.start in self._item_ends:
+            return self._item_ends[span.start]
         if depth > MAX_DEPTH:
             raise BrokenEncoding(f"sequences nest deeper than {MAX_DEPTH}")
         stop = span.start
@@ -126,6 +134,7 @@ class ElementReader:
                 stop += 8
         if self._tag_at(stop, span.stop) != ITEM_END:
             raise BrokenEncoding(f"the item at byte {span.start} has no end")
+        self._item_ends[span.start] = (stop, stop + 8)
         return stop, stop + 8
 
     def _tag_at(self, at: int, stop: int) -> int | None:
