@@ -129,17 +129,14 @@ def count_structures(split: Split, records: Iterable[CaseRecord]) -> tuple[Struc
 
 
 def check_split(split: Split, records: Iterable[CaseRecord]) -> None:
-    """Refuse a split (edited, or of other cases) that would let a patient train and judge.
+    """Refuse a split (one edited by hand, say) that would let a patient both train and judge.
+
+    Cases that are not among `records` are not looked at.
 
     Raises:
-        ConfigError: it names a case that is not among `records`, or has a patient in two parts.
+        ConfigError: it has a patient in two parts.
     """
-    patients = {record.name: record.patient for record in records}
-    for part in split.parts:
-        for name in part:
-            if name not in patients:
-                raise ConfigError(f"split: {name}", "is no case here", "names of cases in the folder")
-    _patient_parts(split, patients)
+    _patient_parts(split, {record.name: record.patient for record in records})
 
 
 def load_split(path: Path) -> Split:
