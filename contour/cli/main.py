@@ -15,6 +15,7 @@ from contour.cli.data_build import data_build
 from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
 from contour.cli.data_names import data_names
+from contour.cli.data_plan import data_plan
 from contour.cli.data_split import data_split
 from contour.cli.demo import demo
 from contour.cli.doctor import doctor
@@ -74,6 +75,7 @@ def build_app() -> typer.Typer:
     data.command("build")(data_build)
     data.command("audit")(data_audit)
     data.command("split")(data_split)
+    data.command("plan")(data_plan)
     app.add_typer(data, name="data")
     return app
 

@@ -1,5 +1,6 @@
 """`contour train`: a network from reference cases; killed at any moment, the same command goes on."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def train(
 
     Structures that a case does not have, or has in part, teach nothing where they were not drawn.
     """
-    _require_torch()
+    require_torch("contour train")
     import torch  # noqa: PLC0415 - planning servers have no torch
 
     from contour.training.config import TrainingConfig  # noqa: PLC0415
@@ -65,8 +66,11 @@ def _split(cases: Path, path: Path | None) -> Split:
     return Split(seed=0, held_out=(), folds=(tuple(folder.name for folder in case_folders(cases)),))
 
 
-def _require_torch() -> None:
-    import importlib.util  # noqa: PLC0415 - only here
+def require_torch(command: str) -> None:
+    """Refuse where the training extra is not installed.
 
+    Raises:
+        ConfigError: it is not.
+    """
     if importlib.util.find_spec("lightning") is None:
-        raise ConfigError("contour train", "torch, MONAI and Lightning are not installed", "pip install '.[train]'")
+        raise ConfigError(command, "torch, MONAI and Lightning are not installed", "pip install '.[train]'")

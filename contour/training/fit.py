@@ -1,14 +1,19 @@
 """Training that can be killed at any moment and goes on, from its last epoch, to the very same weights."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from contour.core.errors import ConfigError
 from contour.training.config import TrainingConfig
 from contour.training.network import SegmentationModule, build_network
 from contour.training.patches import PatchDataset, WholeCases, patch_loader
@@ -16,6 +21,7 @@ from contour.training.validation_pictures import ValidationPictures
 
 CHECKPOINT_FILE = "last.ckpt"
 LOG_FOLDER = "log"
+LOCK_FILE = ".lock"
 
 
 class EpochCheckpoint(Checkpoint):
@@ -57,8 +63,16 @@ def fit(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardware
 
     The checkpoint's network weights are the exponential moving average. Interrupted or not, the weights come out the
     same to the last bit on the same machine with the same threads and workers: patches depend on their number alone.
+
+    Raises:
+        ConfigError: another process is training in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return _fit(config, data, folder, hardware)
+
+
+def _fit(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardware) -> Path:
     last = folder / CHECKPOINT_FILE
     done = steps_done(last)
     if done >= config.schedule.steps:
@@ -78,6 +92,23 @@ def fit(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardware
         weights_only=True,
     )
     return last
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two trainings in one folder would write each other's checkpoints."""
+    if "LOCAL_RANK" in os.environ:  # a process that the first one started, to train together
+        yield
+        return
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(str(folder), "another process is training there", "one training in a folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def steps_done(checkpoint: Path) -> int:

@@ -104,16 +104,13 @@ def prepare_run(config: TrainingConfig, data: RunInput, run: Path, progress: Pro
     return FitInput(prepared[:count], (1.0,) * count, prepared[count:], start)
 
 
-def load_run(run: Path) -> tuple[TrainingConfig, RunRecord, Path]:
-    """Configuration, record and checkpoint of a run.
+def load_run_record(run: Path) -> RunRecord:
+    """What the training in `run` was given.
 
     Raises:
-        ConfigError: one of them is missing or has a mistake.
+        ConfigError: there is none, or it has a mistake.
     """
-    checkpoint = run / CHECKPOINT_FILE
-    if not checkpoint.is_file():
-        raise ConfigError(str(run), f"holds no {CHECKPOINT_FILE}", "the folder of a training run past its first epoch")
-    return load_config(run / CONFIG_FILE, TrainingConfig), load_config(run / RUN_FILE, RunRecord), checkpoint
+    return load_config(run / RUN_FILE, RunRecord)
 
 
 def prepare_cases(
@@ -166,7 +163,7 @@ def _refuse_other_run(run: Path, config: TrainingConfig, record: RunRecord) -> N
         return
     if load_config(run / CONFIG_FILE, TrainingConfig) != config:
         raise ConfigError(str(run), "holds a training of another configuration", "a new folder, or the same one")
-    earlier = load_config(run / RUN_FILE, RunRecord)
+    earlier = load_run_record(run)
     if (earlier.training, earlier.fold, earlier.start) != (record.training, record.fold, record.start):
         raise ConfigError(
             str(run), "holds a training on other cases", "a new folder, or the same cases, fold and start"

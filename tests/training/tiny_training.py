@@ -23,6 +23,7 @@ def tiny_config(steps: int, epochs: int = 1) -> TrainingConfig:
         labels=config.labels[:2],
         network=replace(config.network, filters=(8, 16, 16)),
         schedule=schedule,
+        augmentation=replace(config.augmentation, elastic_probability=0.0),
         precision="32-true",
     )
 
