@@ -21,10 +21,12 @@ from contour.core.errors import ConfigError
 from contour.core.nomenclature import BOTH, known_names, lookup, validate_name
 
 # A misspelt letter or two in a word long enough to be sure of: nearness below this is no proposal.
-MIN_FUZZY_LETTERS = 6
+MIN_FUZZY_LETTERS = 5
+MIN_FREE_START_LETTERS = 6  # a shorter word must have its first letter right: "точка" is a point, "почка" a kidney
+MIN_SIDE_LETTERS = 4  # of a word for a side that is to be known with a letter wrong
 LETTERS_PER_ERROR = 5
 MIN_FUZZY_MARGIN = 2  # further errors that the nearest alias of another name must have
-MIN_SOUND_LETTERS = 4  # "лег" written in Latin is a leg
+MIN_SOUND_LETTERS = 5  # "лег" written in Latin is a leg
 MAX_PRV_MM = 50
 
 # DICOM PS3.3 C.8.8.8.1: types of what no network learns to draw.
@@ -139,7 +141,9 @@ class _Phrase:
 
 
 class Aliases:
-    """Several alias files as one; `read` understands a name. What an earlier file says of an alias holds.
+    """Several alias files as one; `read` understands a name.
+
+    TG-263 names mean themselves; of the files, what an earlier one says of an alias holds.
 
     Raises:
         ConfigError: within one file an alias stands for two structures, or a key is no TG-263 name or stem.
@@ -163,7 +167,9 @@ class Aliases:
                 words_of[kind] |= {key(text) for text in getattr(file, kind)}
             for kind in ("vertebral_bodies", "vertebrae", "ribs", "other", "targets"):
                 phrases_of[kind] |= {key(text) for text in getattr(file, kind)}
-        self._sides = sides | _sounding_sides(sides)
+        long_sides = [(phrase, side) for phrase, side in sides.items() if len(phrase) > 1]
+        self._long_sides = sorted(long_sides, key=lambda item: -len(item[0]))
+        self._sides = _sounding_sides(sides) | {phrase[0]: side for phrase, side in sides.items() if len(phrase) == 1}
         self._ignored, self._neutral = frozenset(words_of["ignored"]), frozenset(words_of["neutral"])
         self._decorations = frozenset(words_of["decorations"])
         self._bodies, self._vertebrae = phrases_of["vertebral_bodies"], phrases_of["vertebrae"]
@@ -182,7 +188,7 @@ class Aliases:
             self._margin(text, spoken),
         ):
             if attempt is not None:
-                return attempt
+                return _outline(attempt, interpreted_types)
         ignored = self._not_an_organ(text, spoken, interpreted_types)
         return ignored or self._proposal(spoken)
 
@@ -219,17 +225,19 @@ class Aliases:
         return None
 
     def _split(self, spoken: tuple[str, ...]) -> _Phrase:
-        """Words that state a side taken off, the longest phrase first; left and right together state both."""
+        """Words that state a side taken off, phrases of several words first; left and right together state both."""
         rest, found = list(spoken), set()
-        for phrase in sorted(self._sides, key=len, reverse=True):
+        for phrase, side in self._long_sides:
             n = len(phrase)
             for i in range(len(rest) - n, -1, -1):
                 if tuple(rest[i : i + n]) == phrase:
                     del rest[i : i + n]
-                    found.add(self._sides[phrase])
+                    found.add(side)
+        found |= {self._sides[word] for word in rest if word in self._sides}
+        kept = tuple(word for word in rest if word not in self._sides)
         if not found:
-            return _Phrase(tuple(rest), Side.NONE)
-        return _Phrase(tuple(rest), found.pop() if len(found) == 1 else Side.BOTH)
+            return _Phrase(kept, Side.NONE)
+        return _Phrase(kept, found.pop() if len(found) == 1 else Side.BOTH)
 
     def _level(self, spoken: tuple[str, ...]) -> Reading | None:
         """A rib or a vertebral body with its number."""
@@ -322,7 +330,25 @@ class Aliases:
             further = ", ".join(w for w in split.words if w not in plain.words)
             reading = _sided(organ, plain.side)
             return Reading(How.UNSURE, reading.name, f"has more words: {further}", reading.sides)
-        return self._fuzzy(plain)
+        return self._misspelt_side(plain) or self._fuzzy(plain)
+
+    def _misspelt_side(self, phrase: _Phrase) -> Reading | None:
+        """An alias beside a word that is one letter from a side's: `Lung Lefft`."""
+        if phrase.side or len(phrase.words) < 2:
+            return None
+        for i, word in enumerate(phrase.words):
+            organ = self._organ("".join(phrase.words[:i] + phrase.words[i + 1 :]))
+            if organ is None or not organ.left or len(word) < MIN_SIDE_LETTERS:
+                continue
+            near = {
+                (side, known)
+                for known, side in self._sides.items()
+                if len(known) >= MIN_SIDE_LETTERS and DamerauLevenshtein.distance(word, known, score_cutoff=1) <= 1
+            }
+            if len({side for side, _ in near}) == 1:
+                side, known_word = min(near)
+                return Reading(How.FUZZY, organ.name(side), f"{word!r} is near to {known_word!r}")
+        return None
 
     def _fuzzy(self, phrase: _Phrase) -> Reading:
         """The one alias that lies within a letter or two, the side being stated apart."""
@@ -335,19 +361,26 @@ class Aliases:
         for alias, errors, _ in extract(
             letters, self._organs.keys(), scorer=DamerauLevenshtein.distance, score_cutoff=reach, limit=None
         ):
-            nearest.setdefault(self._organs[alias], (errors, alias))  # the nearest comes first
+            if phrase.side is Side.NONE or self._organs[alias].name(phrase.side) is not None:
+                nearest.setdefault(self._organs[alias], (errors, alias))  # the nearest comes first
         ordered = sorted((errors, organ.stem, alias, organ) for organ, (errors, alias) in nearest.items())
         if not ordered:
             return nothing
         errors, _, alias, organ = ordered[0]
-        if errors > min(len(letters), len(alias)) // LETTERS_PER_ERROR or len(alias) < MIN_FUZZY_LETTERS:
+        shorter = min(len(letters), len(alias))
+        if errors > shorter // LETTERS_PER_ERROR or (shorter < MIN_FREE_START_LETTERS and letters[0] != alias[0]):
             return nothing
         if len(ordered) > 1 and ordered[1][0] - errors < MIN_FUZZY_MARGIN:
             return Reading(How.UNMAPPED, remark=f"near to both {organ.stem} and {ordered[1][1]}")
         if any(DamerauLevenshtein.distance(letters, o, score_cutoff=errors) <= errors for o in self._other):
             return Reading(How.UNMAPPED, remark="near to anatomy without a TG-263 name in this program")
         reading = _sided(organ, phrase.side)
-        return Reading(How.FUZZY, reading.name, f"{errors} letters from the alias {alias!r}", reading.sides)
+        return Reading(
+            How.FUZZY,
+            reading.name,
+            f"{errors} {'letter' if errors == 1 else 'letters'} from the alias {alias!r}",
+            reading.sides,
+        )
 
 
 def load_aliases(files: tuple[Path, ...] = ()) -> Aliases:
@@ -419,14 +452,13 @@ def _sounding(organs: dict[str, Organ]) -> dict[str, Organ]:
     return {letters: next(iter(found)) for letters, found in meant.items() if len(found) == 1}
 
 
-def _sounding_sides(sides: dict[tuple[str, ...], Side]) -> dict[tuple[str, ...], Side]:
+def _sounding_sides(sides: dict[tuple[str, ...], Side]) -> dict[str, Side]:
     """Words of sides in Latin letters as well, from three letters on: lev, levoe, prav, sol."""
-    written = {}
+    written: dict[str, Side] = {}
     for phrase, side in sides.items():
-        if not "".join(phrase).isascii() and len("".join(phrase)) >= 3:
-            for spelling in _spellings(phrase[-1]) if len(phrase) == 1 else ():
-                written[(spelling,)] = side
-    return {phrase: side for phrase, side in written.items() if phrase not in sides}
+        if len(phrase) == 1 and not phrase[0].isascii() and len(phrase[0]) >= 3:
+            written |= dict.fromkeys(_spellings(phrase[0]), side)
+    return written
 
 
 def _spellings(word: str) -> set[str]:
@@ -439,6 +471,13 @@ def _spellings(word: str) -> set[str]:
         latin.replace("ii", "yj"),
         latin.replace("i", "y"),
     }
+
+
+def _outline(reading: Reading, interpreted_types: tuple[str, ...]) -> Reading:
+    """Some systems call the body's outline skin: its type tells."""
+    if reading.name == "Skin" and interpreted_types == ("EXTERNAL",):
+        return Reading(How.UNSURE, "Body", "its type is EXTERNAL: the outline of the body")
+    return reading
 
 
 def _sided(organ: Organ, side: Side) -> Reading:

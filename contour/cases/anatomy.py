@@ -6,7 +6,7 @@ something was drawn is not asked here. Children, situs inversus and what surgery
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import product
@@ -23,16 +23,20 @@ Range = tuple[float, float]
 SAME_SIDE_MM = 5.0  # left of a pair must lie at least this far to the left of right
 OUT_OF_ORDER_MM = 8.0  # what should be higher or in front, and lies this far the other way
 
-# Measured values, the word for each, and its unit.
-_CHECKS = (
-    ("offset_mm", "lies {:.0f} mm to the left of the midline", "mm"),
-    ("depth", "lies at {:.2f} of the way from front to back", ""),
-    ("above_apex_mm", "lies {:.0f} mm above the top of the lungs", "mm"),
-    ("above_base_mm", "lies {:.0f} mm above the base of the lungs", "mm"),
-    ("section_cm2", "is {:.1f} cm2 large in axial planes", "cm2"),
-    ("mean_hu", "has {:.0f} HU on average", "HU"),
-    ("bone_around", "has {:.2f} of its surroundings as dense as bone", ""),
-    ("bone_before", "has {:.2f} of what lies in front of it as dense as bone", ""),
+# Measured values in words, and those of the ranges.
+_CHECKS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("offset_mm", "lies {} of the midline", lambda mm: f"{abs(mm):.0f} mm {'left' if mm >= 0 else 'right'}"),
+    ("depth", "lies at {} of the way from the front to the back of the body", lambda part: f"{part:.2f}"),
+    ("above_apex_mm", "lies {} the top of the lungs", lambda mm: f"{abs(mm):.0f} mm {'above' if mm >= 0 else 'below'}"),
+    (
+        "above_base_mm",
+        "lies {} the base of the lungs",
+        lambda mm: f"{abs(mm):.0f} mm {'above' if mm >= 0 else 'below'}",
+    ),
+    ("section_cm2", "measures {} in axial planes", lambda cm2: f"{cm2:.1f} cm2"),
+    ("mean_hu", "has {} on average", lambda hu: f"{hu:.0f} HU"),
+    ("bone_around", "has {} of its surroundings as dense as bone", lambda part: f"{part:.2f}"),
+    ("bone_before", "has {} of what lies in front of it as dense as bone", lambda part: f"{part:.2f}"),
 )
 
 
@@ -108,7 +112,7 @@ def judge(measured: Measured) -> tuple[Finding, ...]:
     if expected is None:
         return ()
     findings = list(_volume(name, measures, expected))
-    for key, words, unit in _CHECKS:
+    for key, words, text in _CHECKS:
         limits, value = getattr(expected, key), getattr(measures, key)
         if limits is None or math.isnan(value) or limits[0] <= value <= limits[1]:
             continue
@@ -116,7 +120,7 @@ def judge(measured: Measured) -> tuple[Finding, ...]:
             continue
         side = key == "offset_mm" and name[-2:] in ("_L", "_R") and value * (1 if name.endswith("_L") else -1) < 0
         code = "anatomy-side" if side else f"anatomy-{key.removesuffix('_mm').removesuffix('_cm2').replace('_', '-')}"
-        message = f"{name} {words.format(value)}; expected are {limits[0]:g} to {limits[1]:g} {unit}".rstrip() + "."
+        message = f"{name} {words.format(text(value))}; expected: {text(limits[0])} to {text(limits[1])}."
         findings.append(Finding(code, Severity.STOP if side else Severity.CHECK, message, name))
     return tuple(findings)
 
@@ -149,7 +153,7 @@ def _volume(name: str, measures: Measures, expected: Expectation) -> Iterator[Fi
         return
     low, high = expected.volume_ml
     if measures.volume_ml > high or (measures.volume_ml < low and not measures.cut):
-        message = f"{name} has {measures.volume_ml:.1f} ml; expected are {low:g} to {high:g} ml."
+        message = f"{name} has {measures.volume_ml:.1f} ml; expected: {low:g} ml to {high:g} ml."
         yield Finding("anatomy-volume", Severity.CHECK, message, name)
 
 
