@@ -20,6 +20,7 @@ from contour.cli.data_split import data_split
 from contour.cli.demo import demo
 from contour.cli.doctor import doctor
 from contour.cli.evaluate import evaluate_cases
+from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.protocols import list_protocols, show_protocol
@@ -55,6 +56,7 @@ def build_app() -> typer.Typer:
     app.command("doctor")(doctor)
     app.command("train")(train)
     app.command("evaluate")(evaluate_cases)
+    app.command("export")(export)
     convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
     convert.command("to-nifti")(to_nifti)
     convert.command("to-rtstruct")(to_rtstruct)

@@ -22,18 +22,21 @@ from contour.inference.package import Label, Manifest, Training
 from contour.inference.tiling import stride
 from contour.training.config import TrainingConfig
 from contour.training.fit import CHECKPOINT_FILE, steps_done, trained_network
-
-CONFIG_FILE = "config.yaml"
+from contour.training.run import CONFIG_FILE, RUN_FILE, RunRecord, load_run_record
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a training left in its folder: the configuration it ran with, its last checkpoint, and the steps to that."""
+    """What a training left in its folder: the configuration it ran with, its last checkpoint, and the steps to that.
+
+    `record` says which cases it was given; None for a run that was not made from a folder of cases.
+    """
 
     folder: Path
     config: TrainingConfig
     checkpoint: Path
     steps: int
+    record: RunRecord | None
 
 
 class TorchNetwork:
@@ -67,14 +70,15 @@ def load_run(folder: Path) -> TrainedRun:
     """The training in `folder`, finished or not.
 
     Raises:
-        ConfigError: its configuration is missing or has a mistake.
+        ConfigError: its configuration is missing, or that or its record has a mistake.
         PackageError: there is no checkpoint yet.
     """
     config = load_config(folder / CONFIG_FILE, TrainingConfig)
     checkpoint = folder / CHECKPOINT_FILE
     if not checkpoint.is_file():
         raise PackageError(str(folder), f"no {CHECKPOINT_FILE}", "a training that has ended at least one epoch")
-    return TrainedRun(folder, config, checkpoint, steps_done(checkpoint))
+    record = load_run_record(folder) if (folder / RUN_FILE).exists() else None
+    return TrainedRun(folder, config, checkpoint, steps_done(checkpoint), record)
 
 
 def open_run(run: TrainedRun, device: torch.device | None = None) -> TorchNetwork:
