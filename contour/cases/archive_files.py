@@ -233,6 +233,7 @@ def _damaged(elements: FileElements, relative: str, refused: InputRefused) -> Fi
         path=relative,
         kind=FileKind.DAMAGED,
         sop_class_uid=sop_class_of(elements),
+        sop_instance_uid=values.text(Tag.SOP_INSTANCE_UID),
         series_instance_uid=values.text(Tag.SERIES_INSTANCE_UID),
         reason=refused.reason,
         problem=refused.found,

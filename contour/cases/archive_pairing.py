@@ -24,6 +24,10 @@ from contour.dicom.stack import MIN_SLICES
 APPROVED, REJECTED = "APPROVED", "REJECTED"  # Approval Status (300E,0002)
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _Path = str | bytes
+# A damaged copy of a slice that is whole elsewhere takes nothing from its series.
+_WHOLE_ELSEWHERE = """EXISTS (
+    SELECT 1 FROM files AS whole INDEXED BY files_by_instance
+    WHERE whole.sop_instance_uid = files.sop_instance_uid AND whole.kind = ?)"""
 
 
 class PairedBy(StrEnum):
@@ -151,8 +155,8 @@ def _find_images(connection: sqlite3.Connection, conflicts: dict[_Path, str]) ->
     by_study: dict[str, list[_Series]] = defaultdict(list)
     for one in series.values():
         by_study[one.study].append(one)
-    query = "SELECT path FROM files WHERE kind IN (?, ?) AND series_instance_uid = ''"
-    lost = connection.execute(query, (FileKind.DAMAGED, FileKind.UNREADABLE))
+    query = f"SELECT path FROM files WHERE kind IN (?, ?) AND series_instance_uid = '' AND NOT {_WHOLE_ELSEWHERE}"
+    lost = connection.execute(query, (FileKind.DAMAGED, FileKind.UNREADABLE, FileKind.SLICE))
     damaged = Counter(posixpath.dirname(path_text(row[0])) for row in lost)
     return _Images(series, by_study, damaged)
 
@@ -177,10 +181,10 @@ def _find_series(connection: sqlite3.Connection, conflicts: dict[_Path, str]) ->
 def _spoilt_series(connection: sqlite3.Connection, conflicts: dict[_Path, str]) -> dict[str, tuple[str, str]]:
     """Series that one of their own files makes untrustworthy: reason and sentence by UID."""
     spoilt: dict[str, tuple[str, str]] = {}
-    query = """
+    query = f"""
         SELECT series_instance_uid, path, reason, problem FROM files
-        WHERE kind = ? AND series_instance_uid != '' ORDER BY path"""
-    for uid, path, reason, problem in connection.execute(query, (FileKind.DAMAGED,)):
+        WHERE kind = ? AND series_instance_uid != '' AND NOT {_WHOLE_ELSEWHERE} ORDER BY path"""
+    for uid, path, reason, problem in connection.execute(query, (FileKind.DAMAGED, FileKind.SLICE)):
         spoilt.setdefault(uid, (reason, f"{path_text(path)} {problem}"))
     for path, message in conflicts.items():
         row = connection.execute("SELECT series_instance_uid FROM files WHERE path = ?", (path,)).fetchone()

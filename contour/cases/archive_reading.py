@@ -83,7 +83,8 @@ def compare_repeats(
     done = 0
     for digests in mapped(_digest_chunk, _chunks(paths)):
         with transaction(connection):
-            rows = [(digest, stored_path(path)) for path, digest in digests]
+            # What could not be read this time is NULL still, and tried again by the next run.
+            rows = [(digest or None, stored_path(path)) for path, digest in digests]
             connection.executemany("UPDATE files SET data_sha256 = ? WHERE path = ?", rows)
         done += len(digests)
         progress("copies", done / len(paths))

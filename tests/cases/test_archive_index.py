@@ -386,6 +386,21 @@ def test_a_damaged_file_of_no_known_series_is_a_finding_on_its_neighbours(archiv
     assert [(one.scope, one.reason) for one in aside] == [(Scope.FILE, Reason.TRUNCATED_FILE)]
 
 
+@pytest.mark.parametrize("cut", [cut_in_pixels, cut_in_header])
+def test_a_damaged_copy_of_a_whole_slice_takes_nothing_from_its_series(
+    archive: Path, cut: Callable[[Path], None]
+) -> None:
+    series = small_archives.add_series(archive / "ct")
+    small_archives.add_set(series, archive / "rs.dcm")
+    copy = archive / "ct" / "interrupted.dcm"
+    copy.write_bytes(series.files[2].read_bytes())
+    cut(copy)
+    _, pairs, aside = indexed(archive)
+    assert [(pair.findings, len(pair.image_files)) for pair in pairs] == [((), small_archives.SLICES)]
+    assert [(one.item, one.reason) for one in aside] == [("ct/interrupted.dcm", Reason.TRUNCATED_FILE)]
+    assert read_pair(pairs[0])[0].content_sha256 == series.content_sha256
+
+
 def test_a_damaged_structure_set_is_set_aside_by_its_name(archive: Path) -> None:
     series = small_archives.add_series(archive / "ct")
     path = small_archives.add_set(series, archive / "rs.dcm")
