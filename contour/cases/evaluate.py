@@ -38,7 +38,7 @@ from contour.core.structures import InterpretedType, Structure
 from contour.core.volume import Volume
 from contour.imaging.nifti import read_nifti_array, write_nifti
 from contour.inference.engine import NetworkEngine
-from contour.inference.package import Manifest
+from contour.inference.package import Manifest, Training
 from contour.pipeline import BODY_NAMES, UNNAMED_COLOR_RGB, draw_structures
 
 CASES_FOLDER = "cases"
@@ -194,10 +194,10 @@ class _Judge:
         if self._output.exists() and not self._output.is_dir():
             raise ConfigError(str(self._output), "is a file", "a folder, which need not exist")
         for path in sorted(folder.glob("*.json")):
-            if load_json(path, _Stored).setup_sha256 == self._setup_sha256:
+            if _setup_of(path) == self._setup_sha256:
                 continue
             if not self._options.overwrite:
-                found = f"{path.name} was measured with other networks, rules or tolerances"
+                found = f"{path.name} was measured with other networks, rules, tolerances or program"
                 raise ConfigError(str(folder), found, "another output folder, or overwriting")
             path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,6 +234,7 @@ class _Judge:
             not_judged=tuple(name for name in record.drawn_names if name not in names),
             draw_seconds=round(drawn_at - start, 3),
             judge_seconds=round(judged_at - drawn_at, 3),
+            seen=any(_has_seen(network.manifest.training, record) for network in self._networks),
         )
         save_json(_Stored(self._setup_sha256, result), self._path(record))
         return result
@@ -275,6 +276,18 @@ class _Stored:
 
     setup_sha256: str
     result: CaseResult
+
+
+def _setup_of(path: Path) -> str:
+    """What a case was measured with; nothing that is known, if an earlier version of the program wrote the file."""
+    try:
+        return load_json(path, _Stored).setup_sha256
+    except ConfigError:
+        return ""
+
+
+def _has_seen(training: Training, record: CaseRecord) -> bool:
+    return record.patient in training.patients or record.content_sha256 in training.cases_sha256
 
 
 def _by_name(folders: Sequence[Path]) -> dict[str, Path]:

@@ -164,6 +164,11 @@ def _lead(evaluation: Evaluation) -> str:
         f"({evaluation.selection}), drawn through the pipeline that runs in the clinic and compared with what people "
         f"drew. Lowest median Dice: {poorest.structure}, {_number(poorest.measure(Measure.DICE).median, 2)}."
     )
+    seen = sum(case.seen for case in evaluation.cases)
+    if seen:
+        lead += (
+            f" {seen} of these cases the networks have seen in training or validation: no proof of what they can do."
+        )
     if evaluation.patients < MIN_PATIENTS:
         lead += f" Fewer than {MIN_PATIENTS} patients: no confidence interval can be given."
     return lead
@@ -183,11 +188,17 @@ def _tiles(evaluation: Evaluation) -> Tiles:
     counted = [one for one in evaluation.scores if one.counts]
     missed = sum(one.outcome is Outcome.NOT_FOUND for one in counted)
     refused = sum(case.failure is not None for case in evaluation.cases)
+    seen = sum(case.seen for case in evaluation.cases)
     of_dice = [line.measure(Measure.DICE).median for line in evaluation.structures]
     of_surface = [line.measure(Measure.SURFACE_DICE).median for line in evaluation.structures]
     return Tiles(
         (
-            Tile("Cases", str(len(evaluation.cases)), f"of {evaluation.patients} patients"),
+            Tile(
+                "Cases",
+                str(len(evaluation.cases)),
+                f"{seen} seen in training" if seen else f"of {evaluation.patients} patients",
+                Tone.STOP if seen else Tone.PLAIN,
+            ),
             Tile("Structures", str(len(evaluation.structures)), f"{len(counted)} outlines judged"),
             Tile("Dice", _number(median(of_dice), 2), "the middle structure's median"),
             Tile(

@@ -43,7 +43,8 @@ class CaseResult:
     """What came of one case; `content_sha256` is the case's own.
 
     `failure` says why nothing could be drawn: then every structure of the case counts as not found. `not_judged` are
-    structures that people drew on it and the networks do not draw.
+    structures that people drew on it and the networks do not draw. `seen` says that a network states the case, or its
+    patient, among those that it was trained or validated on.
     """
 
     case: str
@@ -55,6 +56,7 @@ class CaseResult:
     not_judged: tuple[str, ...]
     draw_seconds: float
     judge_seconds: float
+    seen: bool = False
 
 
 @dataclass(frozen=True)

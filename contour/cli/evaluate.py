@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from contour.cases.evaluate import EvaluateOptions, evaluate, package_protocol
-from contour.cases.evaluate_report import REPORT_FILE, ReportOptions, write_report
+from contour.cases.evaluate_report import REPORT_FILE, ReportOptions, shown_cases, write_report
 from contour.cases.evaluation import EVALUATION_FILE, SCORES_FILE, Evaluation
-from contour.cases.score import Measure
+from contour.cases.score import CaseScore, Measure
 from contour.cases.split import load_split
 from contour.cases.statistics import MIN_PATIENTS, Interval
 from contour.cases.store import case_folders
@@ -35,6 +35,7 @@ from contour.inference.package import load_package
 from contour.inference.session import Engine, SessionOptions, open_network
 from contour.library import find_package, load_protocol, packages_for
 
+WORST_NAMED = 4
 DEFAULT_TOLERANCES_MM = [3.0, 2.0, 1.0]
 
 
@@ -107,6 +108,10 @@ def evaluate_cases(
         messages().print(f"[bold red]refused[/] {escape(case.case)}: {escape(case.failure or '')}", soft_wrap=True)
     if evaluation.set_aside:
         messages().print(f"[yellow]{len(evaluation.set_aside)} cases set aside[/]; the report says why")
+    seen = [case.case for case in evaluation.cases if case.seen]
+    if seen:
+        found = f"{len(seen)} of {len(evaluation.cases)} cases were seen in training or validation"
+        messages().print(f"[bold red]no proof[/]: {found}, {escape(', '.join(seen[:5]))} ...", soft_wrap=True)
     names = ", ".join((REPORT_FILE, EVALUATION_FILE, SCORES_FILE))
     output().print(f"[bold green]Written[/] {escape(str(output_folder))}: {names}", soft_wrap=True)
 
@@ -128,6 +133,11 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         else f"medians; no intervals for fewer than {MIN_PATIENTS} patients"
     )
     console.print(f"[dim]{escape(count)}; {intervals}[/]")
+    worst = sorted((one.score for one in shown_cases(evaluation, 1) if one.rank == 1), key=_surface_dice)
+    named = ", ".join(
+        f"{one.structure} of {one.case} ({_number(_surface_dice(one), 2)})" for one in worst[:WORST_NAMED]
+    )
+    console.print(f"[dim]Lowest surface Dice: {escape(named)}[/]")
 
 
 # -- what is judged, and by what ---------------------------------------------------------------------------------------
@@ -204,6 +214,10 @@ def _interval(ends: Interval | None, digits: int) -> str:
     return "" if ends is None else escape(f" [{_number(ends.low, digits)}, {_number(ends.high, digits)}]")
 
 
+def _surface_dice(one: CaseScore) -> float:
+    return one.value(Measure.SURFACE_DICE)
+
+
 def _number(value: float, digits: int) -> str:
     return "inf" if isinf(value) else f"{value:.{digits}f}"
 
@@ -215,6 +229,7 @@ def _content(evaluation: Evaluation) -> dict[str, Any]:
         "selection": evaluation.selection,
         "tolerances_mm": evaluation.tolerances_mm,
         "structures": [asdict(line) for line in evaluation.structures],
+        "seen_in_training": [case.case for case in evaluation.cases if case.seen],
         "refused": {case.case: case.failure for case in evaluation.cases if case.failure is not None},
         "set_aside": {one.case: one.reason for one in evaluation.set_aside},
     }

@@ -8,6 +8,7 @@ import pytest
 from judged_cases import BONE_HU, HALL, ROOM, opened, package, renamed, save
 
 from contour.cases.evaluate import EvaluateOptions, drawn_structure, evaluate, package_protocol
+from contour.cases.evaluate_report import evaluation_page
 from contour.cases.evaluation import Evaluation, load_evaluation, save_evaluation
 from contour.cases.score import Measure, Outcome
 from contour.cases.store import load_record
@@ -283,6 +284,24 @@ def test_results_of_another_network_are_not_mixed_in(
         evaluate(cases, plain, (network,), out, options=EvaluateOptions((1.0,)))
     found = evaluate(cases, plain, (other,), out, options=EvaluateOptions(overwrite=True))
     assert [use.version for use in found.packages] == ["2.0.0"]
+
+
+def test_results_of_another_program_are_not_mixed_in(network: Network, plain: Protocol, tmp_path: Path) -> None:
+    cases = shifted_cases(tmp_path / "cases", 1)
+    (tmp_path / "out" / "cases").mkdir(parents=True)
+    (tmp_path / "out" / "cases" / "case0.json").write_text('{"written": "by another version"}')
+    with pytest.raises(ConfigError, match="or program"):
+        evaluate(cases, plain, (network,), tmp_path / "out")
+
+
+def test_cases_that_the_network_was_trained_on_are_told(tiny: ModelPackage, plain: Protocol, tmp_path: Path) -> None:
+    cases = shifted_cases(tmp_path / "cases", 4)
+    training = replace(tiny.manifest.training, patients=("p1",), cases_sha256=(load_record(cases[0]).content_sha256,))
+    other = opened(replace(tiny, manifest=replace(tiny.manifest, training=training)))
+    found = evaluate(cases, plain, (other,), tmp_path / "out")
+    assert [case.seen for case in found.cases] == [True, False, True, True]
+    page = evaluation_page(found, ())
+    assert "3 of these cases the networks have seen" in page.lead
 
 
 def test_drawn_structures_are_kept(network: Network, plain: Protocol, tmp_path: Path) -> None:
