@@ -1,6 +1,6 @@
 """Agreement of 20 structures of a 512 x 512 x 200 CT with shifted and cut copies, beside two peers.
 
-    python -m scripts.bench.metrics [--surface-distance PATH/bin/python] [--monai PATH/bin/python] [--structures 20]
+    python -m scripts.bench.metrics [--surface-distance PATH/bin/python] [--monai PATH/bin/python] [--structures NAME ...]
 
 `--surface-distance` is the interpreter of an environment with surface-distance 0.1, numpy 1.26 and scipy 1.11 (newer
 ones do not run it), `--monai` that of the training install. All compute the same kinds of numbers from the same masks,
@@ -85,10 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--surface-distance", type=Path, help="python of an environment with surface-distance")
     parser.add_argument("--monai", type=Path, help="python of an environment with MONAI")
-    parser.add_argument("--structures", type=int, default=20, help="so many of them, the first ones")
+    parser.add_argument("--structures", nargs="*", metavar="NAME", help="only these of the twenty")
     arguments = parser.parse_args()
     structures = twenty_structures()
-    pairs = [(s, changed(s, structures.geometry)) for s in structures.structures[: arguments.structures]]
+    chosen = [s for s in structures.structures if not arguments.structures or s.name in arguments.structures]
+    pairs = [(s, changed(s, structures.geometry)) for s in chosen]
     ours, seconds = [], []
     for reference, test in pairs:
         start = time.process_time()
