@@ -1,6 +1,6 @@
 """Agreement of 20 structures of a 512 x 512 x 200 CT with shifted and cut copies, beside two peers.
 
-    python -m scripts.bench.metrics [--surface-distance PATH/bin/python] [--monai PATH/bin/python] [--structures NAME ...]
+    python -m scripts.bench.metrics [--surface-distance PYTHON] [--monai PYTHON] [--structures NAME ...]
 
 `--surface-distance` is the interpreter of an environment with surface-distance 0.1, numpy 1.26 and scipy 1.11 (newer
 ones do not run it), `--monai` that of the training install. All compute the same kinds of numbers from the same masks,
