@@ -23,6 +23,7 @@ from contour.cli.evaluate import evaluate_cases
 from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.models import list_models, show_model, verify_models
+from contour.cli.promote import promote
 from contour.cli.protocols import list_protocols, show_protocol
 from contour.cli.run import run_series
 from contour.cli.train import train
@@ -57,6 +58,7 @@ def build_app() -> typer.Typer:
     app.command("train")(train)
     app.command("evaluate")(evaluate_cases)
     app.command("export")(export)
+    app.command("promote")(promote)
     convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
     convert.command("to-nifti")(to_nifti)
     convert.command("to-rtstruct")(to_rtstruct)
