@@ -26,7 +26,6 @@ from contour.cases.overrides import EVERY_CASE
 from contour.cases.store import RECORD_FILE, CaseRecord, Status, load_record, save_case
 from contour.config import load_config, save_config
 from contour.core.errors import ConfigError, ContourError, InputRefused
-from contour.core.nomenclature import validate_names
 from contour.core.report import Finding
 
 FINDINGS_FILE = "findings.yaml"
@@ -65,6 +64,7 @@ class BuiltStructure:
 
     name: str
     status: Status
+    drawn_slices: tuple[int, int] | None
     volume_ml: float
 
 
@@ -163,10 +163,7 @@ def load_findings(folder: Path) -> CaseFindings:
 
 
 def _check_names(name_map: NameMap, options: CaseOptions, where: str) -> None:
-    names = sorted({entry.name for entry in name_map.entries if entry.name is not None and not entry.ignore})
-    problems = validate_names(names)
-    if problems:
-        raise ConfigError(where, "; ".join(problems), "TG-263 names")
+    names = sorted({entry.name for entry in name_map.entries if entry.name is not None})
     renamed = {override.name for override in options.overrides.overrides if override.name is not None}
     for name in (*options.structures, *options.join):
         if name not in names and name not in renamed:
@@ -182,14 +179,13 @@ def _check_overrides(archive: ArchiveIndex, options: CaseOptions) -> None:
 
 
 def _to_build(archive: ArchiveIndex, name_map: NameMap, options: CaseOptions) -> Iterator[CaseToBuild]:
-    entries = {entry.roi_name: entry for entry in name_map.entries}
     for pair in archive.pairs():
         names, unknown = [], []
         for roi_name in sorted({roi.name for roi in pair.rois}):
-            entry = entries.get(roi_name)
+            entry = name_map.entry(roi_name)
             if entry is None:
                 unknown.append(roi_name)
-            elif entry.name is not None and not entry.ignore:
+            elif entry.name is not None:
                 names.append((roi_name, entry.name))
         yield CaseToBuild(pair, case_name(pair), tuple(names), tuple(unknown), options)
 
@@ -283,7 +279,7 @@ def _built(case: CaseToBuild, cases: Path) -> BuiltCase:
 
 
 def _built_case(record: CaseRecord, found: CaseFindings, *, built_now: bool) -> BuiltCase:
-    structures = tuple(BuiltStructure(s.name, s.status, s.volume_ml) for s in record.structures)
+    structures = tuple(BuiltStructure(s.name, s.status, s.drawn_slices, s.volume_ml) for s in record.structures)
     return BuiltCase(record.name, record.patient, built_now, structures, found)
 
 
