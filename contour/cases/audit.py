@@ -102,7 +102,7 @@ def judged(cases: tuple[CaseFacts, ...], unreadable: tuple[CaseFinding, ...] = (
         own = by_case[case.name]
         doubted = frozenset(f.finding.structure or "" for f in own if f.finding.severity is not Severity.INFO)
         own += same_masks(case, doubted)
-        found += _misfit(case, own) + _without_explained(own)
+        found += _misfit(case, own) + _joined(_without_explained(own))
     return Audit(cases, tuple(sorted(found, key=_rank)), tuple(f.case for f in unreadable))
 
 
@@ -161,6 +161,21 @@ def _without_explained(found: list[CaseFinding]) -> list[CaseFinding]:
         if not follows and (_SAID_BETTER.get(code), structure) not in said:
             kept.append(f)
     return kept
+
+
+def _joined(found: list[CaseFinding]) -> list[CaseFinding]:
+    """What anatomy says against one name, in one finding."""
+    against: dict[str | None, list[CaseFinding]] = {}
+    for f in found:
+        if f.finding.code.startswith(_ANATOMY):
+            against.setdefault(f.finding.structure, []).append(f)
+    joined = []
+    for several in against.values():
+        first = min(several, key=lambda f: _ORDER[f.finding.severity])
+        code = first.finding.code if len(several) == 1 else "anatomy"
+        message = " ".join(f.finding.message for f in several)
+        joined.append(replace(first, finding=replace(first.finding, code=code, message=message)))
+    return [f for f in found if not f.finding.code.startswith(_ANATOMY)] + joined
 
 
 def _counts(found: CaseFinding) -> bool:

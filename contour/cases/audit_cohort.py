@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from contour.cases.audit_checks import CaseFinding, is_target, told
 from contour.cases.audit_facts import CaseFacts, StructureFacts
+from contour.cases.overrides import Override
+from contour.cases.store import Status
 from contour.core.report import Finding, Severity
+from contour.core.structures import InterpretedType
 
 MIN_COHORT = 8
 FAR = 3.5  # robust standard deviations for sizes (Iglewicz and Hoaglin 1993)
 VERY_FAR = 5.0  # for what varies with scanners, contrast agents and postures
+GROSS = log(5.0)  # no organ of an adult is five times larger or smaller than most: it is another one, or a scrap
 SIZE_FLOOR = 0.15  # of a logarithm: sizes within some 15 % are alike
 HU_FLOOR = 10.0
 PLACE_FLOOR_MM = 4.0
@@ -87,7 +91,7 @@ def _volumes(members: list[tuple[CaseFacts, StructureFacts]]) -> Iterator[CaseFi
                 f"{structure.name} has {_amount(structure.volume_ml)} ml, {_times(structure.volume_ml, cohort)} the"
                 f" median {_amount(exp(cohort.middle))} ml of {cohort.count} cases ({away:+.1f} robust SD)."
             )
-            yield told(case, structure, Severity.CHECK, "volume-unusual", message)
+            yield _sized(case, structure, ("volume-unusual", message), log(structure.volume_ml) - cohort.middle)
 
 
 def _sections(members: list[tuple[CaseFacts, StructureFacts]]) -> Iterator[CaseFinding]:
@@ -103,7 +107,15 @@ def _sections(members: list[tuple[CaseFacts, StructureFacts]]) -> Iterator[CaseF
                 f" {_times(structure.section_mm2, cohort)} the median {exp(cohort.middle) / 100:.1f} cm2 of"
                 f" {cohort.count} cases ({away:+.1f} robust SD)."
             )
-            yield told(case, structure, Severity.CHECK, "section-unusual", message)
+            yield _sized(case, structure, ("section-unusual", message), log(structure.section_mm2) - cohort.middle)
+
+
+def _sized(case: CaseFacts, structure: StructureFacts, said: tuple[str, str], larger: float) -> CaseFinding:
+    """A finding on a size, `larger` as a logarithm: a gross one is not this organ, or not all of it."""
+    if abs(larger) <= GROSS or structure.kind is InterpretedType.EXTERNAL:
+        return told(case, structure, Severity.CHECK, *said)
+    away = Override(case.name, structure.name, Status.NOT_DRAWN, reason="another organ, or a scrap of this one")
+    return replace(told(case, structure, Severity.STOP, *said), suggestion=(away,))
 
 
 def _values(members: list[tuple[CaseFacts, StructureFacts]]) -> Iterator[CaseFinding]:
@@ -160,7 +172,8 @@ def _places(cases: tuple[CaseFacts, ...]) -> Iterator[CaseFinding]:
 
 
 def _misplaced(case: CaseFacts, structure: StructureFacts, beside: dict[str, _Beside], i: int) -> Iterator[CaseFinding]:
-    far = {other: b for other, b in beside.items() if np.nanmax(np.abs(b.away[i])) > VERY_FAR}
+    limit = VERY_FAR if len(beside) > 1 else 2 * VERY_FAR  # one witness must be sure
+    far = {other: b for other, b in beside.items() if np.nanmax(np.abs(b.away[i])) > limit}
     if 2 * len(far) <= len(beside):
         return
     moved = np.nan_to_num(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from contour.cases.anatomy import Measured, judge_together
 from contour.cases.anatomy import judge as judge_name
+from contour.cases.assemble import LeftOut
 from contour.cases.build import load_findings
 from contour.cases.completeness import Completeness, DrawnStructure, gaps_of, judge
 from contour.cases.landmarks import Landmarks
@@ -378,11 +379,13 @@ def _dice(a: Structure, b: Structure) -> float:
 
 def _from_building(folder: Path) -> tuple[Finding, ...]:
     built = load_findings(folder)
-    left_out = (
-        Finding(one.code, Severity.CHECK, f"{', '.join(one.roi_names)} did not become {one.name}: {one.why}.", one.name)
-        for one in built.left_out
-    )
-    return (*built.findings, *left_out)
+    return (*built.findings, *(_left_out(one) for one in built.left_out))
+
+
+def _left_out(one: LeftOut) -> Finding:
+    severity = Severity.INFO if one.code == "no-contours" else Severity.CHECK  # empty ROIs are a habit of templates
+    message = f"{', '.join(one.roi_names)} did not become {one.name}: {one.why}."
+    return Finding(one.code, severity, message, one.name)
 
 
 def _image_sha256(volume: Volume) -> str:

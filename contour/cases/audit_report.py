@@ -60,7 +60,7 @@ _MEANINGS = (
         "The image inside is unlike that of the other cases: another organ, another series, metal, contrast.",
     ),
     ("place-unusual", "Far from where the other cases have it, beside the other structures and the body."),
-    ("anatomy-...", "Against what anatomy lets expect of the name in any adult: place, size, values, neighbours."),
+    ("anatomy...", "Against what anatomy lets expect of the name in any adult: place, size, values, neighbours."),
     ("empty-mask", "Said to be drawn, and no voxel is inside."),
     ("unreadable-case", "A file of the case is missing or damaged. Build it again."),
 )

@@ -21,6 +21,7 @@ from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Volume
 from contour.imaging.phantom import Phantom
+from scripts.head_ct.prepare import openkbp_case
 
 COHORT = 10
 TOUCHED = "case04"
@@ -310,3 +311,20 @@ def test_the_command(
     assert sorted(path.name for path in (tmp_path / "audit").iterdir()) == [AUDIT_FILE, SUGGESTIONS_FILE, "report.html"]
     assert contour("data", "audit", tmp_path, "--output", tmp_path / "none") == 2
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.data
+def test_what_is_wrong_in_real_cases(shared_data: Path, tmp_path: Path) -> None:
+    """OpenKBP: a whole structure set two vertebrae too low, a neck under the name of the cord; the others are sound."""
+    folder = shared_data / "headneck" / "openkbp"
+    listed = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    values = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    wrong = ("pt_215", "pt_221")
+    sound = [name for name in sorted(listed) if name not in wrong][:12]
+    facts = []
+    for name in (*wrong, *sound):
+        drawn = {structure: values[structure] for structure in listed[name]["structures"]}
+        facts.append(measure(openkbp_case(folder / name, drawn), tmp_path))
+    found = judged(tuple(facts))
+    stops = {(f.case, f.finding.code) for f in found.findings if f.finding.severity is Severity.STOP}
+    assert stops == {("pt_215", "section-unusual"), ("pt_221", "image-misfit")}
