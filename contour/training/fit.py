@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from filelock import FileLock, Timeout
-from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -118,6 +119,12 @@ def steps_done(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
 
 
+def averaged(decay: float, average: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """The exponential moving average after one more step; over few steps a shorter one, or chance would stay in it."""
+    keep = min(decay, (1 + float(count)) / (10 + float(count)))
+    return average + (1 - keep) * (current - average)
+
+
 def trained_network(config: TrainingConfig, checkpoint: Path) -> torch.nn.Module:
     """The averaged network of a checkpoint, in evaluation mode; read weights-only, so that no pickled code runs."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
@@ -130,7 +137,7 @@ def _trainer(config: TrainingConfig, data: FitInput, folder: Path, hardware: Har
     last = folder / CHECKPOINT_FILE
     callbacks: list[pl.Callback] = [
         EpochCheckpoint(last),
-        EMAWeightAveraging(decay=config.schedule.ema_decay),
+        WeightAveraging(avg_fn=partial(averaged, config.schedule.ema_decay)),
         LearningRateMonitor("step"),
     ]
     if hardware.progress:

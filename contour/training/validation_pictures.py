@@ -9,8 +9,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from contour.training.config import TrainingConfig
 from contour.training.network import SegmentationModule
 from contour.training.prepared import UNKNOWN, PreparedCase, load_prepared
 
@@ -31,35 +33,37 @@ class ValidationPictures(pl.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        names = tuple(label.name for label in pl_module.config.labels)
         pairs = [
             (load_prepared(path), drawing.numpy())
             for path, drawing in zip(self.cases, pl_module.drawings, strict=False)
         ]
-        pixels = draw_validation(pairs, names, self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
+        path = self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png"
+        pixels = draw_validation(pairs, pl_module.config, path)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("validation", pixels, trainer.global_step, dataformats="HWC")
 
 
 def draw_validation(
-    pairs: list[tuple[PreparedCase, NDArray[np.uint8]]], names: tuple[str, ...], path: Path
+    pairs: list[tuple[PreparedCase, NDArray[np.uint8]]], config: TrainingConfig, path: Path
 ) -> NDArray[np.uint8]:
     """Each case in three planes: drawn by hand as solid lines, by the network (z, y, x) as broken ones.
 
     Returns the pixels (height, width, 3) that were written to `path`.
     """
-    figure = Figure(figsize=(3 * INCH, len(pairs) * INCH + 0.4), layout="constrained")
+    figure = Figure(figsize=(3 * INCH, len(pairs) * INCH + 0.6), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(pairs), 3, squeeze=False)
     for row, (case, drawing) in zip(axes, pairs, strict=True):
         centre = _centre(case)
         for axis, panel in enumerate(row):
             _draw_plane(panel, case, drawing, (axis, centre[axis]))
+            rows_mm, columns_mm = (mm for i, mm in enumerate(config.preprocessing.spacing_zyx_mm) if i != axis)
+            panel.set_aspect(rows_mm / columns_mm)
         row[0].set_title(case.name, fontsize=8, loc="left")
-    colors = _colors(len(names))
-    for i, name in enumerate(names):
-        figure.text(0.01 + 0.98 * i / len(names), 0.001, name, color=colors[i], fontsize=8, va="bottom")
+    colors = _colors(len(config.labels))
+    lines = [Line2D([], [], color=color, label=label.name) for color, label in zip(colors, config.labels, strict=True)]
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 6), fontsize=8, frameon=False)
     figure.savefig(path, dpi=80)
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
