@@ -21,6 +21,7 @@ from contour.core.volume import Volume
 Range = tuple[float, float]
 
 SAME_SIDE_MM = 5.0  # left of a pair must lie at least this far to the left of right
+_TO_THE_LEFT = "does not lie to the left of"
 OUT_OF_ORDER_MM = 8.0  # what should be higher or in front, and lies this far the other way
 
 # Measured values in words, and those of the ranges.
@@ -37,6 +38,7 @@ _CHECKS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("mean_hu", "has {} on average", lambda hu: f"{hu:.0f} HU"),
     ("bone_around", "has {} of its surroundings as dense as bone", lambda part: f"{part:.2f}"),
     ("bone_before", "has {} of what lies in front of it as dense as bone", lambda part: f"{part:.2f}"),
+    ("air_around", "has {} of its surroundings as thin as air", lambda part: f"{part:.2f}"),
 )
 
 
@@ -54,6 +56,7 @@ class Expectation:
     mean_hu: Range | None = None
     bone_around: Range | None = None
     bone_before: Range | None = None
+    air_around: Range | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -100,7 +103,7 @@ def measure_named(structure: Structure, volume: Volume, landmarks: Landmarks) ->
     expected = expectation(structure.name)
     if expected is None:
         return None
-    surroundings = expected.bone_around is not None or expected.bone_before is not None
+    surroundings = (expected.bone_around, expected.bone_before, expected.air_around) != (None, None, None)
     measures = measure(structure, volume, landmarks, surroundings=surroundings)
     return None if measures is None else Measured(structure.name, measures)
 
@@ -128,23 +131,22 @@ def judge(measured: Measured) -> tuple[Finding, ...]:
 def judge_together(structures: tuple[Measured, ...]) -> tuple[Finding, ...]:
     """What the structures of one set say against each other's names: sides exchanged, or an order that cannot be.
 
-    A structure is blamed if it stands against at least half of the others that it can be held against: one wrong name
-    among right ones is found alone, two exchanged ones are both.
+    Of two that stand against each other the one that stands against more is blamed, both where there is no such: one
+    wrong name among right ones is found alone, two exchanged ones are both.
     """
-    compared: Counter[str] = Counter()
-    against: dict[str, list[str]] = {}
-    for first, second, words, wrong_mm in _relations(structures):
-        compared.update((first, second))
-        if wrong_mm:
-            for name in (first, second):
-                against.setdefault(name, []).append(f"{first} {words} {second}")
+    wrong = [(a, b, f"{a} {words} {b}") for a, b, words, is_wrong in _relations(structures) if is_wrong]
+    blamed: dict[str, list[str]] = {}
+    while wrong:
+        counts = Counter(name for a, b, _ in wrong for name in (a, b))
+        worst = {name for name, count in counts.items() if count == max(counts.values())}
+        for name in sorted(worst):
+            blamed[name] = [reason for a, b, reason in wrong if name in (a, b)]
+        wrong = [(a, b, reason) for a, b, reason in wrong if not worst & {a, b}]
     findings = []
-    for name, reasons in against.items():
-        if 2 * len(reasons) >= compared[name]:
-            message = f"{name} contradicts its neighbours: {'; '.join(reasons)}."
-            side = any("to the left" in reason for reason in reasons)
-            severity = Severity.STOP if side else Severity.CHECK
-            findings.append(Finding("anatomy-order", severity, message, name))
+    for name, reasons in blamed.items():
+        message = f"{name} contradicts its neighbours: {'; '.join(reasons)}."
+        severity = Severity.STOP if any(_TO_THE_LEFT in reason for reason in reasons) else Severity.CHECK
+        findings.append(Finding("anatomy-order", severity, message, name))
     return tuple(findings)
 
 
@@ -167,7 +169,7 @@ def _relations(structures: tuple[Measured, ...]) -> Iterator[tuple[str, str, str
         right = next((s for s in sides if s.name == f"{stem}_R"), None)
         if left is not None and right is not None:
             apart = left.measures.offset_mm - right.measures.offset_mm
-            yield left.name, right.name, "does not lie to the left of", apart < SAME_SIDE_MM
+            yield left.name, right.name, _TO_THE_LEFT, apart < SAME_SIDE_MM
     file = _file()
     for upper, lower in file.above:
         for a, b in product(by_stem.get(upper, ()), by_stem.get(lower, ())):

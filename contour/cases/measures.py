@@ -14,8 +14,10 @@ from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import canonical_axes, canonical_geometry, to_canonical
 
 BONE_ABOVE_HU = 130.0  # the spongy bone of the old is not denser; blood with contrast agent is as dense
+AIR_BELOW_HU = -300.0
 AROUND_MM = 7.0  # how far around a structure its surroundings are looked at, in axial planes
 BEFORE_MM = 12.0  # and how far in front of it
+MIN_PLANES = 3  # a crumb has no typical surroundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Course:
     def behind(self, other: "Course") -> float:
         """How far it lies behind `other` on average of the planes that both have, mm; nan for fewer than three."""
         _, own, others = np.intersect1d(self.planes, other.planes, assume_unique=True, return_indices=True)
-        return float((self.back_mm[own] - other.back_mm[others]).mean()) if own.size >= 3 else np.nan
+        return float((self.back_mm[own] - other.back_mm[others]).mean()) if own.size >= MIN_PLANES else np.nan
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Measures:
 
     `offset_mm` is how far its centre lies from the body's midline, to the left; `depth` where between the front (0) and
     the back (1) of the body. `above_base_mm` and `above_apex_mm` are the height of its centre above the lungs' lowest
-    and highest plane. `section_cm2` is its median area in axial planes. `mean_hu` is over what lies in the body;
-    `bone_around` the part of what lies within 7 mm around it in axial planes, and `bone_before` of what lies 12 mm in
-    front of it, that is as dense as bone. `cut`: it reaches the border of the image, `cut_above` the uppermost plane.
-    `height_mm` is its centre's height, `course` how deep it lies from plane to plane, to compare with others of the
-    same image.
+    and highest plane. `section_cm2` is its median area in axial planes. What lies outside the body does not count for
+    the rest: `mean_hu`; the parts of what lies within 7 mm around it in axial planes that are as dense as bone
+    (`bone_around`), and air or lung (`air_around`); the part of what lies up to 12 mm in front of it that is as dense
+    as bone (`bone_before`). `cut`: it reaches the border of the image, `cut_above` the uppermost plane. `height_mm` is
+    its centre's height, `course` how deep it lies from plane to plane, to compare with others of the same image.
     """
 
     volume_ml: float
@@ -53,6 +55,7 @@ class Measures:
     mean_hu: float
     bone_around: float
     bone_before: float
+    air_around: float
     cut: bool
     cut_above: bool
     height_mm: float
@@ -94,10 +97,11 @@ def measure(
     front, back = landmarks.at(landmarks.front_mm, heights), landmarks.at(landmarks.back_mm, heights)
     height = float(np.average(heights, weights=weights))
     _, y_mm, x_mm = placed.geometry.spacing_zyx_mm
-    mean_hu = around = before = np.nan
+    mean_hu, surrounded = np.nan, (np.nan, np.nan, np.nan)
     if volume.modality is Modality.CT:
         mean_hu = _mean_hu(placed, volume, landmarks)
-        around, before = _bone(placed, volume) if surroundings else (np.nan, np.nan)
+        if surroundings and weights.size >= MIN_PLANES:
+            surrounded = _surroundings(placed, volume, landmarks)
     return Measures(
         volume_ml=float(by_plane.sum()) * placed.geometry.voxel_ml,
         offset_mm=float(np.average(across - landmarks.at(landmarks.midline_mm, heights), weights=weights)),
@@ -106,8 +110,9 @@ def measure(
         above_apex_mm=_above(height, landmarks.lungs.apex_mm if landmarks.lungs else None),
         section_cm2=float(np.median(weights)) * y_mm * x_mm / 100.0,
         mean_hu=mean_hu,
-        bone_around=around,
-        bone_before=before,
+        bone_around=surrounded[0],
+        bone_before=surrounded[1],
+        air_around=surrounded[2],
         cut=any(a == 0 or b == n for a, b, n in _borders(placed)),
         cut_above=placed.box.stop_zyx[0] == placed.geometry.shape_zyx[0],
         height_mm=height,
@@ -142,21 +147,23 @@ def _mean_hu(placed: _Placed, volume: Volume, landmarks: Landmarks) -> float:
     return float(inside.mean(dtype=np.float64)) if inside.size else np.nan
 
 
-def _bone(placed: _Placed, volume: Volume) -> tuple[float, float]:
-    """The part of what lies around and in front that is as dense as bone."""
+def _surroundings(placed: _Placed, volume: Volume, landmarks: Landmarks) -> tuple[float, float, float]:
+    """The parts of bone around and in front, and of air around."""
     _, y_mm, x_mm = placed.geometry.spacing_zyx_mm
     margin = (0, int(np.ceil(max(AROUND_MM, BEFORE_MM) / y_mm)), int(np.ceil(AROUND_MM / x_mm)))
     grown = placed.box.grown(margin, placed.geometry.shape_zyx)
     starts = [a - b for a, b in zip(placed.box.start_zyx, grown.start_zyx, strict=True)]
     ends = [(a, n - a - size) for a, n, size in zip(starts, grown.shape_zyx, placed.mask_zyx.shape, strict=True)]
     mask = np.pad(placed.mask_zyx, ends)
-    bone = np.greater(to_canonical(volume.voxels_zyx, volume.geometry)[grown.slices], BONE_ABOVE_HU)
-    around = _dilated(mask, _disc(AROUND_MM / y_mm, AROUND_MM / x_mm)) & ~mask
-    before = _dilated(mask, _upwards(BEFORE_MM / y_mm)) & ~mask
-    return (
-        float(bone[around].mean()) if around.any() else np.nan,
-        float(bone[before].mean()) if before.any() else np.nan,
-    )
+    voxels = to_canonical(volume.voxels_zyx, volume.geometry)[grown.slices]
+    bone = np.greater(voxels, BONE_ABOVE_HU)
+    outside = ~mask & _in_body(grown, landmarks)
+    around = _dilated(mask, _disc(AROUND_MM / y_mm, AROUND_MM / x_mm)) & outside
+    before = _dilated(mask, _upwards(BEFORE_MM / y_mm)) & outside
+    if not (around.any() and before.any()):
+        return np.nan, np.nan, np.nan
+    air = np.less(voxels[around], AIR_BELOW_HU)
+    return float(bone[around].mean()), float(bone[before].mean()), float(air.mean())
 
 
 def _in_body(box: Box, landmarks: Landmarks) -> Mask:
