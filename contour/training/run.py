@@ -17,8 +17,8 @@ from pathlib import Path
 
 from contour import __version__
 from contour.cases.parallel import in_order
-from contour.cases.split import Split
-from contour.cases.store import RECORD_FILE, load_case, load_record
+from contour.cases.split import Split, check_split
+from contour.cases.store import RECORD_FILE, CaseRecord, load_case, load_record
 from contour.config import load_config, save_config
 from contour.core.errors import ConfigError
 from contour.training.config import TrainingConfig
@@ -89,7 +89,7 @@ def prepare_run(config: TrainingConfig, data: RunInput, run: Path, progress: Pro
 
     Raises:
         ConfigError: `run` holds a training of another configuration or of other cases, a case of the split is
-            missing, or no case has any of the labels.
+            missing, a patient stands on two sides of it, or no case has any of the labels.
         InputRefused: a case's files are damaged.
         PackageError: the start's network does not fit.
     """
@@ -135,27 +135,32 @@ def _prepare(config: TrainingConfig, task: tuple[Path, Path]) -> None:
 
 
 def _record(config: TrainingConfig, data: RunInput) -> RunRecord:
-    training = tuple(_use(data.cases, name) for name in data.split.training_cases(data.fold))
-    validation = tuple(_use(data.cases, name) for name in data.split.validation_cases(data.fold))
-    usable = tuple(use for use in training if _teaches(data.cases / use.name, config))
+    training = _records(data.cases, data.split.training_cases(data.fold))
+    validation = _records(data.cases, data.split.validation_cases(data.fold))
+    held_out = _records(data.cases, tuple(n for n in data.split.held_out if (data.cases / n / RECORD_FILE).is_file()))
+    check_split(data.split, training + validation + held_out)
+    usable = tuple(record for record in training if _teaches(record, config))
     if not usable:
         wanted = ", ".join(label.name for label in config.labels)
         raise ConfigError(str(data.cases), f"none of {len(training)} cases to train on has any of {wanted}", "one")
-    looked_at = tuple(use for use in validation if _teaches(data.cases / use.name, config))
+    looked_at = tuple(record for record in validation if _teaches(record, config))
     start = str(data.start.name) if data.start else ""
-    return RunRecord(__version__, usable, looked_at, data.split.held_out, data.fold, start)
+    return RunRecord(__version__, _uses(usable), _uses(looked_at), data.split.held_out, data.fold, start)
 
 
-def _use(cases: Path, name: str) -> CaseUse:
-    if not (cases / name / RECORD_FILE).is_file():
-        raise ConfigError(str(cases), f"holds no case {name}", "every case that the split names")
-    record = load_record(cases / name)
-    return CaseUse(name, record.patient, record.content_sha256)
+def _records(cases: Path, names: tuple[str, ...]) -> tuple[CaseRecord, ...]:
+    for name in names:
+        if not (cases / name / RECORD_FILE).is_file():
+            raise ConfigError(str(cases), f"holds no case {name}", "every case that the split names")
+    return tuple(load_record(cases / name) for name in names)
 
 
-def _teaches(case: Path, config: TrainingConfig) -> bool:
-    drawn = load_record(case).drawn_names
-    return any(name in drawn for label in config.labels for name in label.source_names)
+def _uses(records: tuple[CaseRecord, ...]) -> tuple[CaseUse, ...]:
+    return tuple(CaseUse(record.name, record.patient, record.content_sha256) for record in records)
+
+
+def _teaches(record: CaseRecord, config: TrainingConfig) -> bool:
+    return any(name in record.drawn_names for label in config.labels for name in label.source_names)
 
 
 def _refuse_other_run(run: Path, config: TrainingConfig, record: RunRecord) -> None:

@@ -9,7 +9,7 @@ from filelock import FileLock
 from tiny_training import tiny_config
 
 from contour.cases.split import Split
-from contour.cases.store import CaseStructure, Status, load_case
+from contour.cases.store import CaseStructure, Status, load_case, save_case
 from contour.core.errors import ConfigError, PackageError
 from contour.inference.package import Training
 from contour.training.config import TrainedLabel, TrainingConfig
@@ -104,6 +104,16 @@ def test_a_case_without_any_of_the_labels_is_left_out_and_none_is_refused(tmp_pa
     assert not (tmp_path / "other").exists()
     with pytest.raises(ConfigError, match="holds no case case7"):
         prepare_run(_config(2), RunInput(cases, Split(0, (), (("case7",),))), tmp_path / "other")
+
+
+def test_a_patient_on_two_sides_is_refused(tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    save_boxes(cases, 1)
+    again = boxes_case("again", 9, {})
+    save_case(replace(again, record=replace(again.record, patient="case0")), cases)
+    with pytest.raises(ConfigError, match="case0"):
+        prepare_run(_config(2), RunInput(cases, Split(0, ("again",), (("case0",),))), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
