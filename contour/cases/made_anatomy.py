@@ -21,7 +21,7 @@ TARGET_MARGIN_MM = 10.0
 RING_MM = 15.0
 MARGIN_MM = 12.0  # of what is drawn too large
 ISLAND_RADIUS_MM = 14.0
-ISLAND_ABOVE_MM = 120.0
+ISLAND_OUTWARDS_MM = 25.0
 _TUMOUR_HU = 35.0
 
 
@@ -168,14 +168,15 @@ def _in_phantom(geometry: Geometry, anatomy: Anatomy) -> Geometry:
 
 
 def _island(structure: Structure, scan: Scan) -> Mask:
-    """A ball inside the body, across the midline from the middle of the structure and well above it."""
+    """A ball inside the body, across the midline from the middle of the structure and further out."""
     geometry = scan.volume.geometry
     body = scan.structure("Body").full_mask(geometry.shape_zyx)
     z, y, x = np.argwhere(structure.full_mask(geometry.shape_zyx)).mean(axis=0)
     middle = np.argwhere(body[int(z)])[:, 1].mean()
     places = Points.of(geometry.index_to_lps_mm(np.moveaxis(np.indices(geometry.shape_zyx), 0, -1)))
+    outwards = ISLAND_OUTWARDS_MM * np.sign(middle - x)
     a, b, c = geometry.index_to_lps_mm((z, y, 2 * middle - x)).tolist()
-    island: Mask = (ellipsoid((a, b, c + ISLAND_ABOVE_MM), (ISLAND_RADIUS_MM,) * 3).distance(places) < 0) & body
+    island: Mask = (ellipsoid((a + outwards, b, c), (ISLAND_RADIUS_MM,) * 3).distance(places) < 0) & body
     return island
 
 
