@@ -24,7 +24,7 @@ from contour.core.report import Finding, Severity
 from contour.core.structures import InterpretedType, Mask, Structure, cropped_to_content
 from contour.core.volume import Modality, Volume
 from contour.imaging.body import coarse_body
-from contour.imaging.preprocess import canonical_geometry, from_canonical
+from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical
 
 Index = tuple[int, int, int]
 Slices = tuple[int, int]
@@ -35,6 +35,7 @@ SAME_BOX = 0.7  # overlap of boxes below which two masks cannot be one drawing
 _BLANK_PX = 5  # blank regions are at least so wide: air has noise, and does not form any
 _BLANK_BELOW_HU = -900
 _NEIGHBOURS = 26
+_THINNED = 4  # every so many voxels tell where the middle of the body is
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,6 @@ class Part:
     volume_ml: float
     distance_mm: float
     point_zyx: Index
-
-
-@dataclass(frozen=True)
-class End:
-    """The first or last slice of a structure; `area_part` is its area there relative to the largest.
-
-    `at_border` says that the image ends there, too.
-    """
-
-    slice_index: int
-    area_part: float
-    at_border: bool
-    superior: bool
 
 
 @dataclass(frozen=True)
@@ -73,10 +61,10 @@ class StructureFacts:
     """One drawn structure, measured on the image's grid; slices are z indices of the image.
 
     `section_mm2` is the mean area of its slices, `centroid_lps_mm` the mean of its voxels, `from_body_mm` that point
-    relative to the middle of the body on its slices (x to the left, y to posterior; None where no body shows).
-    `mean_hu` leaves out what is blank. `pieces` are the large parts, the largest first, `islands` the small ones.
-    `missing` are the slices between its ends on which it has nothing; `extent` is what the rules of completeness make
-    of one that is said to be drawn whole.
+    relative to the middle of the body on its axial slices (x to the left, y to posterior; None where no body shows).
+    `at_border`: it reaches the border of the image. `mean_hu` leaves out what is blank. `pieces` are the large parts,
+    the largest first, `islands` the small ones. `missing` are the slices between its ends on which it has nothing;
+    `extent` is what the rules of completeness make of one that is said to be drawn whole.
     """
 
     name: str
@@ -87,8 +75,7 @@ class StructureFacts:
     slices: Slices
     centroid_lps_mm: Point
     point_zyx: Index
-    ends: tuple[End, End]
-    at_side: bool
+    at_border: bool
     pieces: tuple[Part, ...]
     islands: tuple[Part, ...]
     missing: tuple[int, ...]
@@ -101,7 +88,7 @@ class StructureFacts:
     @property
     def whole(self) -> bool:
         """Whether all of it is in the image and was drawn: what sizes can be compared by."""
-        return self.status is Status.DRAWN and not self.at_side and not any(e.at_border for e in self.ends)
+        return not self.at_border and self.extent is not None and self.extent.status is Status.DRAWN
 
 
 @dataclass(frozen=True)
@@ -183,12 +170,17 @@ class _Surroundings:
         self._geometry = volume.geometry
 
     def from_body_mm(self, structure: Structure, centroid_lps_mm: Point) -> tuple[float, float] | None:
-        """x and y of a point from the middle of the body on the structure's slices."""
-        first, last = structure.box.start_zyx[0], structure.box.stop_zyx[0]
-        inside = np.argwhere(self.body_zyx[first:last, ::4, ::4])
+        """x and y of a point from the middle of the body on the structure's axial slices."""
+        order, _ = canonical_axes(self._geometry)
+        first, last = structure.box.start_zyx[order[0]], structure.box.stop_zyx[order[0]]
+        parts = [slice(first, last) if axis == order[0] else slice(None, None, _THINNED) for axis in range(3)]
+        inside = np.argwhere(self.body_zyx[tuple(parts)])
         if not inside.size:
             return None
-        index = inside.mean(axis=0) * (1, 4, 4) + (first, 0, 0)
+        index = [
+            float(mean) + first if axis == order[0] else float(mean) * _THINNED
+            for axis, mean in enumerate(inside.mean(axis=0))
+        ]
         middle = self._geometry.index_to_lps_mm(index)
         return float(centroid_lps_mm[0] - middle[0]), float(centroid_lps_mm[1] - middle[1])
 
@@ -212,10 +204,7 @@ def _measured(structure: Structure, case: Case, surroundings: _Surroundings) -> 
         slices=(first, last),
         centroid_lps_mm=centroid,
         point_zyx=central_point(mask, structure.offset_zyx),
-        ends=_ends(areas, first, geometry),
-        at_side=any(
-            structure.box.start_zyx[a] == 0 or structure.box.stop_zyx[a] == geometry.shape_zyx[a] for a in (1, 2)
-        ),
+        at_border=_at_border(structure.box, geometry),
         pieces=pieces,
         islands=islands,
         missing=gaps_of(drawn),
@@ -279,13 +268,8 @@ def _centroid_lps_mm(structure: Structure, geometry: Geometry) -> Point:
     return x, y, z
 
 
-def _ends(areas: NDArray[np.float64], first: int, geometry: Geometry) -> tuple[End, End]:
-    last = first + areas.size - 1
-    upwards = geometry.axes_lps[0][2] > 0
-    return (
-        End(first, float(areas[0] / areas.max()), first == 0, not upwards),
-        End(last, float(areas[-1] / areas.max()), last == geometry.shape_zyx[0] - 1, upwards),
-    )
+def _at_border(box: Box, geometry: Geometry) -> bool:
+    return any(a == 0 or b == n for a, b, n in zip(box.start_zyx, box.stop_zyx, geometry.shape_zyx, strict=True))
 
 
 def _parts(structure: Structure, geometry: Geometry) -> tuple[tuple[Part, ...], tuple[Part, ...]]:

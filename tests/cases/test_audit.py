@@ -17,6 +17,7 @@ from contour.cases.build import FINDINGS_FILE, CaseFindings
 from contour.cases.overrides import Override, load_overrides
 from contour.cases.store import Case, CaseRecord, CaseStructure, Status, case_folders, save_case
 from contour.config import save_config
+from contour.core.geometry import Geometry
 from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Volume
@@ -311,6 +312,38 @@ def test_the_command(
     assert sorted(path.name for path in (tmp_path / "audit").iterdir()) == [AUDIT_FILE, SUGGESTIONS_FILE, "report.html"]
     assert contour("data", "audit", tmp_path, "--output", tmp_path / "none") == 2
     assert not (tmp_path / "none").exists()
+
+
+def test_facts_do_not_depend_on_how_the_image_is_stored(thorax: Phantom, tmp_path: Path) -> None:
+    """Sagittal slices from left to right, rows from below: another order and direction of every axis."""
+    straight = resized(thorax, 0)
+    geometry = straight.volume.geometry
+    (nz, _, nx), (z, y, x) = geometry.shape_zyx, geometry.axes_lps
+    turned = Geometry(
+        shape_zyx=tuple(geometry.shape_zyx[a] for a in (2, 0, 1)),
+        spacing_zyx_mm=tuple(geometry.spacing_zyx_mm[a] for a in (2, 0, 1)),
+        origin_lps_mm=tuple(geometry.index_to_lps_mm((nz - 1, 0, nx - 1)).tolist()),
+        axes_lps=(tuple(-v for v in x), tuple(-v for v in z), y),
+        frame_of_reference_uid=geometry.frame_of_reference_uid,
+    )
+
+    def turn(array_zyx: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array_zyx.transpose(2, 0, 1)[::-1, ::-1])
+
+    structures = []
+    for s in straight.structures.structures:
+        mask, offset = cropped_to_content(turn(s.full_mask(geometry.shape_zyx)))
+        structures.append(replace(s, mask_zyx=mask, offset_zyx=offset))
+    volume = Volume(turn(straight.volume.voxels_zyx), turned, straight.volume.modality)
+    found = measure(case_of("case00", volume, tuple(structures)), tmp_path)
+    for one, other in zip(found.structures, measure(straight, tmp_path).structures, strict=True):
+        assert one.volume_ml == pytest.approx(other.volume_ml)
+        assert one.centroid_lps_mm == pytest.approx(other.centroid_lps_mm)
+        assert one.from_body_mm == pytest.approx(other.from_body_mm, abs=4.0)
+        assert one.mean_hu == pytest.approx(other.mean_hu)
+        assert len(one.pieces) == len(other.pieces)
+        assert one.outside.fraction == pytest.approx(other.outside.fraction, abs=0.01)
+        assert one.at_border == other.at_border
 
 
 @pytest.mark.data
