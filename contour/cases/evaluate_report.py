@@ -80,14 +80,15 @@ def write_report(
 ) -> Path:
     """Write `report.html` into `output`, where `evaluate` left what it drew on the `cases`; returns its path.
 
-    One case is in memory at a time. `progress` is told the part that is done, 0 to 1.
+    Cases whose folder is not given are not shown. One case is in memory at a time. `progress` is told the part that is
+    done, 0 to 1.
 
     Raises:
         InputRefused: a file of a case that is to be shown, or of what was drawn on it, is missing or damaged.
         OSError: the page cannot be written.
     """
-    shown = shown_cases(evaluation, options.pictures)
     folders = {path.name: path for path in cases}
+    shown = [one for one in shown_cases(evaluation, options.pictures) if one.score.case in folders]
     pictures: dict[tuple[str, str], Picture] = {}
     for place, result in enumerate(evaluation.cases):
         (progress or _silent)(place / len(evaluation.cases))
@@ -390,10 +391,10 @@ def _layers_and_point(
     judged = [within(s, CompareOptions((0.0,), one.slices)) for s in (reference, test)]
     layers: tuple[Layer, ...] = (
         Layer(judged[0], Pen(REFERENCE_RGB, 1.5), "reference" + _absent(judged[0])),
-        Layer(judged[1], Pen(TEST_RGB, 1.5), "drawn by the network" + _absent(judged[1])),
+        Layer(judged[1], Pen(TEST_RGB, 1.5), "network" + _absent(judged[1])),
     )
     if one.slices and not test.empty:
-        beyond = Layer(test, Pen(CONTEXT_RGB, 1.0, dashed=True), "beyond the slices that were drawn", focus=False)
+        beyond = Layer(test, Pen(CONTEXT_RGB, 1.0, dashed=True), "not judged", focus=False)
         layers = (beyond, *layers)
     return layers, worst_point(judged[0], judged[1])
 
