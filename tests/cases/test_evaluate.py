@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from judged_cases import BONE_HU, HALL, ROOM, opened, package, renamed, save
 
 from contour.cases.evaluate import EvaluateOptions, drawn_structure, evaluate, package_protocol
@@ -284,6 +285,21 @@ def test_results_of_another_network_are_not_mixed_in(
         evaluate(cases, plain, (network,), out, options=EvaluateOptions((1.0,)))
     found = evaluate(cases, plain, (other,), out, options=EvaluateOptions(overwrite=True))
     assert [use.version for use in found.packages] == ["2.0.0"]
+
+
+def test_another_reader_gets_the_same_dice_from_the_files(network: Network, plain: Protocol, tmp_path: Path) -> None:
+    """SimpleITK puts the kept mask and the case's into the image by their own headers."""
+    case = shifted_cases(tmp_path / "cases", 4)[3]
+    found = evaluate([case], plain, (network,), tmp_path / "out")
+    image_sitk = sitk.ReadImage(str(case / "image.nii.gz"))
+    masks = [
+        sitk.Resample(sitk.ReadImage(str(path)), image_sitk, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        for path in (case / "structures" / "Bone.nii.gz", tmp_path / "out" / "drawn" / "case3" / "Bone.nii.gz")
+    ]
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(*masks)
+    assert 0.8 < overlap.GetDiceCoefficient() < 0.9
+    assert found.scores[0].value(Measure.DICE) == pytest.approx(overlap.GetDiceCoefficient())
 
 
 def test_results_of_another_program_are_not_mixed_in(network: Network, plain: Protocol, tmp_path: Path) -> None:
