@@ -42,6 +42,7 @@ LUNG_WINDOW_HU = (-1050.0, 350.0)
 _AIR_BELOW_HU = -300.0  # on average: what is seen in a lung window only
 _TONES = {Severity.STOP: Tone.STOP, Severity.CHECK: Tone.CHECK, Severity.INFO: Tone.INFO}
 _SIZES = ("volume-unusual", "section-unusual", "anatomy-volume", "anatomy-section")
+_OTHERS = "others"
 _MEANINGS = (
     ("wrong-side", "Left and right are exchanged, or one of a pair lies on the other's side. Exchange the names."),
     ("outside-body", "Drawn in the air: on another image, moved, or with a slip of the hand. Do not train on it."),
@@ -63,6 +64,7 @@ _MEANINGS = (
     ("anatomy...", "Against what anatomy lets expect of the name in any adult: place, size, values, neighbours."),
     ("empty-mask", "Said to be drawn, and no voxel is inside."),
     ("unreadable-case", "A file of the case is missing or damaged. Build it again."),
+    (_OTHERS, "Found when the case was built from the archive; the sentence says what."),
 )
 METHOD = (
     "Each case is measured by itself: sides, place in the body, connected parts, slices without contours, ends, pairs"
@@ -229,7 +231,8 @@ def _layers(found: CaseFinding, structures: tuple[Structure, ...]) -> tuple[Laye
         if structure.empty:
             continue
         if structure.name == found.finding.structure:
-            own.append(Layer(structure, Pen(TEST_RGB, 1.8), structure.name))
+            pen = Pen(TEST_RGB, 1.8, dashed=found.finding.code == "same-mask")  # the other one shows through
+            own.append(Layer(structure, pen, structure.name))
         elif structure.name in found.beside:
             color = REFERENCE_RGB if structure.name == found.beside[0] else structure.color_rgb
             beside.append(Layer(structure, Pen(color, 1.5), structure.name))
@@ -288,7 +291,7 @@ def _volumes_picture(found: Audit) -> Gallery:
                 where = (structure.volume_ml, height)
                 axes.annotate(case.name, where, (4, -2), textcoords="offset points", color=TEXT, fontsize=6.5)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda ml, _: f"{ml:,.4g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ml, _: f"{ml:,.0f}" if ml >= 1 else f"{ml:g}"))
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("ml", color=FAINT)
@@ -322,7 +325,8 @@ def _groups(structures: list[StructureFacts], heights: list[float], odd: list[bo
             color = TEST_RGB if is_odd else REFERENCE_RGB if is_whole else CONTEXT_RGB
             kept = [i for i, s in enumerate(structures) if s.whole == is_whole and odd[i] == is_odd]
             volumes = [structures[i].volume_ml for i in kept]
-            groups.append(_Dots(volumes, [heights[i] for i in kept], marker, color, size))
+            size_pt = size if is_whole else 2 * size
+            groups.append(_Dots(volumes, [heights[i] for i in kept], marker, color, size_pt))
     return groups
 
 
@@ -409,6 +413,7 @@ def _meanings(found: Audit) -> Table:
         code: sum(f.finding.code == code or f.finding.code.startswith(code.removesuffix("...")) for f in found.findings)
         for code, _ in _MEANINGS
     }
+    counts[_OTHERS] = len(found.findings) - sum(counts.values())
     rows = tuple(Row((Cell(code), Cell(words), _number(counts[code]))) for code, words in _MEANINGS)
     return Table((Column("Finding"), Column("What it means"), Column("Here", numeric=True)), rows)
 

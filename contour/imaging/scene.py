@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from contour.core.structures import Mask, Structure
@@ -163,11 +164,14 @@ def _draw(axes: Axes, placed: Placed, plane: tuple[int, int], spacing_mm: tuple[
 def _annotate(axes: Axes, axis: int, position: str) -> None:
     left, right = (("R", "L"), ("R", "L"), ("A", "P"))[axis]
     top = ("A", "S", "S")[axis]
+    halo: list[AbstractPathEffect] = [withStroke(linewidth=2.0, foreground=BACKGROUND)]  # to show over bright tissue
     marks = ((0.015, 0.5, left, "left"), (0.985, 0.5, right, "right"), (0.5, 0.98, top, "center"))
     for x, y, text, align in marks:
         vertical = "top" if align == "center" else "center"
-        axes.text(x, y, text, transform=axes.transAxes, color=FAINT, fontsize=10, ha=align, va=vertical)
-    axes.text(0.015, 0.02, position, transform=axes.transAxes, color=TEXT, fontsize=10, va="bottom")
+        found = axes.text(x, y, text, transform=axes.transAxes, color=FAINT, fontsize=10, ha=align, va=vertical)
+        found.set_path_effects(halo)
+    found = axes.text(0.015, 0.02, position, transform=axes.transAxes, color=TEXT, fontsize=10, va="bottom")
+    found.set_path_effects(halo)
 
 
 def _window(volume: Volume) -> tuple[float, float]:
