@@ -19,6 +19,7 @@ from contour.cases.spelling import key, latin_look, small_number, sounds, words
 from contour.config import load_config, shipped_folder
 from contour.core.errors import ConfigError
 from contour.core.nomenclature import BOTH, known_names, lookup, validate_name
+from contour.core.structures import InterpretedType
 
 # A misspelt letter or two in a word long enough to be sure of: nearness below this is no proposal.
 MIN_FUZZY_LETTERS = 5
@@ -157,8 +158,10 @@ class Aliases:
         sides: dict[tuple[str, ...], Side] = {}
         for organ in _table_organs():
             self._organs[key(organ.stem)] = organ
+        spoken: list[tuple[tuple[str, ...], Organ]] = []
         for path, file in files:
             _add(path, self._organs, file.structures)
+            spoken += [(words(text), self._organs[key(text)]) for texts in file.structures.values() for text in texts]
             _add(path, self._unsure, file.unsure)
             for side, texts in ((Side.LEFT, file.left), (Side.RIGHT, file.right), (Side.BOTH, file.both)):
                 sides |= {words(text): side for text in texts if words(text) not in sides}
@@ -175,6 +178,7 @@ class Aliases:
         self._bodies, self._vertebrae = phrases_of["vertebral_bodies"], phrases_of["vertebrae"]
         self._ribs, self._other, self._targets = phrases_of["ribs"], phrases_of["other"], phrases_of["targets"]
         self._sounding = _sounding(self._organs)
+        self._any_order = _in_any_order(spoken)
 
     def read(self, text: str, interpreted_types: tuple[str, ...] = ()) -> Reading:
         """What the ROI name `text` means; `interpreted_types` are those that structure sets state for it."""
@@ -203,7 +207,7 @@ class Aliases:
                 return Reading(How.EXACT, found.single)
         split = self._split(spoken)
         for phrase in (split, split.without(self._neutral)):
-            found = self._organ(phrase.key)
+            found = self._organ(phrase.key) or self._any_order.get(tuple(sorted(phrase.words)))
             if found is not None:
                 return _sided(found, phrase.side)
         return self._glued(whole)
@@ -265,13 +269,19 @@ class Aliases:
         found = _MARGIN.search(text.casefold())
         if "prv" not in spoken and found is None:
             return None
-        mm = round(float(found["value"].replace(",", ".")) * (10 if found["cm"] else 1)) if found else None
+        mm = _millimetres(found) if found is not None else None
         if mm is not None and not 0 < mm <= MAX_PRV_MM:
             return None
         rest = _MARGIN.sub(" ", text.casefold()) if found else text
         reading = self._exact(tuple(w for w in words(rest) if w != "prv"))
-        if reading is None or reading.how is not How.EXACT or reading.name is None:
-            return Reading(How.UNMAPPED, remark="a margin around what is not understood")
+        entry = lookup(reading.name) if reading is not None and reading.name is not None else None
+        if (
+            reading is None
+            or reading.name is None
+            or entry is None
+            or entry.interpreted_type is not InterpretedType.ORGAN
+        ):
+            return Reading(How.UNMAPPED, remark="a margin around what is not understood, or no organ")
         stem, side = (reading.name[:-2], reading.name[-2:]) if reading.name[-2:] in ("_L", "_R") else (reading.name, "")
         name = f"{stem}_PRV{'' if mm is None else f'{mm:02d}'}{side}"
         if lookup(name) is None or validate_name(name):
@@ -354,7 +364,8 @@ class Aliases:
         """The one alias that lies within a letter or two, the side being stated apart."""
         letters = phrase.key
         nothing = Reading(How.UNMAPPED, remark="not known")
-        if len(letters) < MIN_FUZZY_LETTERS:
+        # A letter by itself is no slip of the pen: Musc_Constrict_S is a part of Musc_Constrict.
+        if len(letters) < MIN_FUZZY_LETTERS or any(len(word) == 1 for word in phrase.words):
             return nothing
         nearest: dict[Organ, tuple[int, str]] = {}
         reach = len(letters) // LETTERS_PER_ERROR + MIN_FUZZY_MARGIN
@@ -404,7 +415,9 @@ def alias_files() -> tuple[Path, ...]:
 _GLUED = {"l": Side.LEFT, "r": Side.RIGHT}
 _TARGET_WORD = re.compile(r"\bi?[gcpi]tv(?![a-z]{3})|(?<=[a-z])(?<!\bi)[gcp]tv(?=\b|\d)")
 _TARGET = re.compile(r"(?P<kind>[gcp]tv) ?(?P<class>[pn])? ?(?P<number>0?[1-9])?")
-_MARGIN = re.compile(r"(?:\+|prv|\bprv\s*)[\s_]*(?P<value>\d+(?:[.,]\d+)?)\s*(?:(?P<cm>cm|см)|mm|мм|$|(?=[_\s]))")
+_MARGIN = re.compile(
+    r"(?:\+[\s_]*(?P<plus>\d+(?:[.,]\d+)?)\s*(?=cm|см|mm|мм)|prv[\s_]*(?P<value>\d+(?:[.,]\d+)?)\s*)(?:(?P<cm>cm|см)|mm|мм)?"
+)
 _HELPER = re.compile(r"(z+[_\s-]|zz|_|z[A-Z])")
 _VERTEBRA_LETTERS = {"c": "C", "t": "T", "th": "T", "d": "T", "д": "T", "l": "L", "л": "L"}
 _LEVELS = {"C": (1, 7), "T": (1, 12), "L": (1, 5)}
@@ -452,6 +465,15 @@ def _sounding(organs: dict[str, Organ]) -> dict[str, Organ]:
     return {letters: next(iter(found)) for letters, found in meant.items() if len(found) == 1}
 
 
+def _in_any_order(spoken: list[tuple[tuple[str, ...], Organ]]) -> dict[tuple[str, ...], Organ]:
+    """Aliases of several words by these in alphabetical order, without those that then mean two things."""
+    meant: dict[tuple[str, ...], set[Organ]] = defaultdict(set)
+    for said, organ in spoken:
+        if len(said) > 1:
+            meant[tuple(sorted(said))].add(organ)
+    return {said: next(iter(found)) for said, found in meant.items() if len(found) == 1}
+
+
 def _sounding_sides(sides: dict[tuple[str, ...], Side]) -> dict[str, Side]:
     """Words of sides in Latin letters as well, from three letters on: lev, levoe, prav, sol."""
     written: dict[str, Side] = {}
@@ -487,6 +509,11 @@ def _sided(organ: Organ, side: Side) -> Reading:
     if organ.left and organ.right and side is Side.NONE:
         return Reading(How.UNMAPPED, remark=f"{organ.stem} without its side", sides=(organ.left, organ.right))
     return Reading(How.UNMAPPED, remark=f"{organ.stem} has no TG-263 name for this side")
+
+
+def _millimetres(margin: re.Match[str]) -> int:
+    value = float((margin["value"] or margin["plus"]).replace(",", "."))
+    return round(value * (10 if margin["cm"] else 1))
 
 
 def _vertebra(spoken: tuple[str, ...]) -> tuple[str, str] | None:

@@ -23,17 +23,19 @@ EXACT = {
     "Lungs": "Lungs|Both lungs|Lung both|Lung L+R|оба легких|Лёгкие|екі өкпе|lungs total",
     "Heart": "HEART|heart|Cor|Сердце|Cердце|serdce|жүрек|журек|Zhurek",
     "SpinalCord": "Spinal cord|cord|SpinalCord|SPINAL_CORD|спин. мозг|Спинной мозг|жұлын|Жулын|spinnoj mozg"
-    "|zhulyn|Myelon",
+    "|Мозг спинной|zhulyn|Myelon",
     "SpinalCanal": "Spinal_Canal|позвоночный канал|жұлын өзегі",
     "Esophagus": "Oesophagus|esophagus|eso|Пищевод|өңеш|онеш|pishevod",
     "Trachea": "trachea|Трахея|кеңірдек",
     "Liver": "LIVER|печень|Бауыр|hepar",
     "Kidney_R": "R kidney|почка правая|почка п|Бүйрек оң|бүйрек оң жақ|kidney_right|Ren dex",
     "Rectum": "rectum|пр. кишка|прямая кишка|тік ішек",
-    "Bladder": "Urinary bladder|мочевой пузырь|қуық",
+    "Bladder": "Urinary bladder|пузырь мочевой|мочевой пузырь|қуық",
     "Duodenum": "duodenum|ДПК|12-перстная кишка|он екі елі ішек|ұлтабар",
+    "Bowel_Small": "bowel small|кишечник тонкий|аш ішек",
     "Bone_Mandible": "Mandible|нижняя челюсть|төменгі жақ|ниж. чел.",
-    "Parotid_L": "Parotid-Lt|ОУСЖ л|околоушная слюнная железа левая|сол құлақмаңы безі|Glandula parotis sin",
+    "Parotid_L": "Parotid-Lt|Gland, parotid, left|железа околоушная слюнная лев"
+    "|ОУСЖ л|околоушная слюнная железа левая|сол құлақмаңы безі|Glandula parotis sin",
     "Glnd_Submand_R": "Submandibular-Rt|smg r|подчелюстная железа пр|Glnd_Submand_R",
     "OpticNrv_L": "Optic_Nerve_L|OpticNerve L|зрит. нерв лев.|сол көру жүйкесі|ON nerve L",
     "OpticChiasm": "Chiasma|хиазма|OPTIC CHIASM",
@@ -105,7 +107,7 @@ NOT_TAKEN = (
     *("ROI-1", "kv3", "Areola", "Borders", "Nodes", "Scar", "Thalamus L", "Bladder wall", "upper lobe", "ПЖ", "I1"),
     *("Breast", "Parotid", "Femoral Head", "почка", "өкпе"),  # no side stated
     *("Mandible_L", "Heart Left", "Cerebellum_L"),  # a side that TG-263 does not part it by
-    *("Cord PRV 500 mm", "OpticChiasm_PRV05_new", "T5-T8", "VB_T13", "Rib13_L"),
+    *("Cord PRV 500 mm", "Body+5mm", "Musc_Constrict_S", "OpticChiasm_PRV05_new", "T5-T8", "VB_T13", "Rib13_L"),
 )
 
 
