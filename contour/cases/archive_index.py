@@ -209,10 +209,10 @@ def index_archive(
         tell("list", 0.0)
         new = list_archive(connection, archive, index)
         workers = options.workers or os.cpu_count() or 1
-        with readers(archive, workers, new) as mapped:
+        with readers(archive, workers, new) as files:
             tell("headers", 0.0)
-            read_new_files(connection, mapped, tell)
-            compare_repeats(connection, mapped, tell)
+            read_new_files(connection, files, tell)
+            compare_repeats(connection, files, tell)
         tell("pair", 0.0)
         with transaction(connection):
             pair_archive(connection)

@@ -3,22 +3,20 @@
 Each chunk of files is one transaction: killed at any moment, the next run goes on behind the last chunk.
 """
 
-import multiprocessing
 import os
-import signal
 import sqlite3
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from contour.cases.archive_files import FileFacts, FileKind, data_set_sha256, read_file
 from contour.cases.archive_tables import add_files, meta, path_text, stored_path, transaction
+from contour.cases.parallel import results, worker_pool
 
 Progress = Callable[[str, float], None]
 
@@ -28,8 +26,21 @@ _CHUNKS_IN_FLIGHT_PER_WORKER = 3
 
 T = TypeVar("T")
 _Chunk = tuple[str, ...]
-# Applies a function to chunks of paths, in their order.
-Mapper = Callable[[Callable[[Path, _Chunk], T], Iterable[_Chunk]], Iterator[T]]
+
+
+@dataclass(frozen=True)
+class Readers:
+    """What reads an archive's files: the processes of `pool`, or this one where there is none."""
+
+    archive: Path
+    pool: ProcessPoolExecutor | None = None
+    ahead: int = 1
+
+    def over(self, function: Callable[[Path, _Chunk], T], chunks: Iterable[_Chunk]) -> Iterator[T]:
+        """`function` of the archive and each chunk of paths, in their order."""
+        if self.pool is None:
+            return (function(self.archive, chunk) for chunk in chunks)
+        return results(self.pool, partial(function, self.archive), chunks, self.ahead)
 
 
 def list_archive(connection: sqlite3.Connection, archive: Path, index: Path) -> int:
@@ -57,22 +68,20 @@ def list_archive(connection: sqlite3.Connection, archive: Path, index: Path) -> 
     return int(new)
 
 
-def read_new_files(connection: sqlite3.Connection, mapped: Mapper[tuple[FileFacts, ...]], progress: Progress) -> None:
+def read_new_files(connection: sqlite3.Connection, files: Readers, progress: Progress) -> None:
     """Read what `list_archive` found to be new."""
     key = bytes.fromhex(meta(connection, "pseudonym_key"))
     (count,) = connection.execute("SELECT COUNT(*) FROM temp.listed").fetchone()
     done = 0
     rows = connection.execute("SELECT path FROM temp.listed ORDER BY path")
-    for facts in mapped(_read_chunk, _chunks(path_text(row[0]) for row in rows)):
+    for facts in files.over(_read_chunk, _chunks(path_text(row[0]) for row in rows)):
         with transaction(connection):
             add_files(connection, [(one, *_stat(connection, one.path)) for one in facts], key)
         done += len(facts)
         progress("headers", done / count)
 
 
-def compare_repeats(
-    connection: sqlite3.Connection, mapped: Mapper[tuple[tuple[str, str], ...]], progress: Progress
-) -> None:
+def compare_repeats(connection: sqlite3.Connection, files: Readers, progress: Progress) -> None:
     """Take the checksums of files that share a SOP Instance UID, to tell copies from conflicts."""
     query = """
         SELECT path FROM files WHERE kind IN (?, ?) AND data_sha256 IS NULL AND sop_instance_uid IN (
@@ -81,7 +90,7 @@ def compare_repeats(
     kinds = (FileKind.SLICE, FileKind.STRUCTURE_SET)
     paths = [path_text(row[0]) for row in connection.execute(query, kinds * 2)]
     done = 0
-    for digests in mapped(_digest_chunk, _chunks(paths)):
+    for digests in files.over(_digest_chunk, _chunks(paths)):
         with transaction(connection):
             # What could not be read this time is NULL still, and tried again by the next run.
             rows = [(digest or None, stored_path(path)) for path, digest in digests]
@@ -91,55 +100,20 @@ def compare_repeats(
 
 
 @contextmanager
-def readers(archive: Path, workers: int, files: int) -> Iterator[Mapper[T]]:
+def readers(archive: Path, workers: int, files: int) -> Iterator[Readers]:
     """What reads chunks of files: `workers` processes, or this one where there is little to read.
 
     Raises:
         ChildProcessError: a process was killed; what was read before is kept.
     """
     if workers == 1 or files < MIN_FILES_FOR_PROCESSES:
-        yield lambda function, chunks: (function(archive, chunk) for chunk in chunks)
+        yield Readers(archive)
         return
-    # A forked process would inherit the locks of threads that it does not have, such as the progress bar's.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_reader)
     try:
-        yield lambda function, chunks: _in_processes(pool, archive, function, chunks, workers)
-    except BrokenProcessPool as error:
-        found = f"{archive}: a reading process was killed; run again, it goes on (fewer --workers need less memory)"
-        raise ChildProcessError(found) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _in_processes(
-    pool: ProcessPoolExecutor,
-    archive: Path,
-    function: Callable[[Path, _Chunk], T],
-    chunks: Iterable[_Chunk],
-    workers: int,
-) -> Iterator[T]:
-    """Results in the order of the chunks, a few chunks ahead of the caller: memory does not grow with the archive."""
-    waiting: deque[Future[T]] = deque()
-    for chunk in chunks:
-        waiting.append(pool.submit(function, archive, chunk))
-        if len(waiting) >= _CHUNKS_IN_FLIGHT_PER_WORKER * workers:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _start_reader() -> None:
-    """Ctrl-C is the main process's to handle, and when that one is killed, its readers end, too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+        with worker_pool(workers) as pool:
+            yield Readers(archive, pool, _CHUNKS_IN_FLIGHT_PER_WORKER * workers)
+    except ChildProcessError as error:
+        raise ChildProcessError(f"{archive}: {error}; run again, it goes on") from error
 
 
 def _read_chunk(archive: Path, paths: _Chunk) -> tuple[FileFacts, ...]:

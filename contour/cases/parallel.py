@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -27,21 +28,37 @@ def in_order(function: Callable[[A], B], items: Sequence[A], workers: int) -> It
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)
         return
+    with worker_pool(min(workers, len(items))) as pool:
+        yield from results(pool, function, items, _AHEAD_PER_WORKER * workers)
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that leave Ctrl-C to this one, end with it, and are gone when the block ends.
+
+    Raises:
+        ChildProcessError: one was killed.
+    """
     # A forked process would inherit the locks of threads that it does not have, such as a progress bar's.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        waiting: deque[Future[B]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= _AHEAD_PER_WORKER * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield pool
     except BrokenProcessPool as error:
         raise ChildProcessError("a working process was killed; fewer --workers need less memory") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def results(pool: ProcessPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int) -> Iterator[B]:
+    """`function` of each item in their order, at most `ahead` of them before the caller asks."""
+    waiting: deque[Future[B]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _start_worker() -> None:

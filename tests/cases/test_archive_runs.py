@@ -15,7 +15,7 @@ import phantoms
 import pytest
 import small_archives
 
-from contour.cases import archive_index, archive_reading
+from contour.cases import archive_index, archive_reading, parallel
 from contour.cases.archive_files import FileKind, data_set_sha256, read_file
 from contour.cases.archive_index import Aside, IndexOptions, Scope, index_archive, open_index
 from contour.cases.archive_pairing import pair_archive
@@ -210,7 +210,7 @@ def test_a_killed_reader_is_an_error_that_says_what_to_do(
     long_archive: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_reading, "MIN_FILES_FOR_PROCESSES", 1)
-    monkeypatch.setattr(archive_reading, "_start_reader", os.abort)
+    monkeypatch.setattr(parallel, "_start_worker", os.abort)
     with pytest.raises(ChildProcessError, match="run again, it goes on"):
         index_archive(long_archive, index, IndexOptions(workers=2))
     with pytest.raises(ConfigError, match="was not finished"):
