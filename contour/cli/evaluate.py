@@ -25,6 +25,7 @@ from contour.cli.options import (
     Overwrite,
     ProtocolFolders,
     Threads,
+    open_checkpoint,
     session_options,
 )
 from contour.cli.terminal import messages, output, print_json, stage_bars
@@ -175,7 +176,7 @@ def _networks(
     if checkpoint is not None:
         if packages:
             raise typer.BadParameter("--package or --checkpoint, not both")
-        return (_open_checkpoint(checkpoint),)
+        return (open_checkpoint(checkpoint),)
     if packages:
         found = [load_package(Path(name)) if Path(name).is_dir() else find_package(name, models) for name in packages]
     elif protocol is not None:
@@ -183,15 +184,6 @@ def _networks(
     else:
         raise typer.BadParameter("say what to judge: --protocol, --package or --checkpoint")
     return tuple(open_network(package, options) for package in found)
-
-
-def _open_checkpoint(folder: Path) -> NetworkEngine:
-    try:
-        from contour.training.engine import load_run, open_run  # noqa: PLC0415 - torch takes seconds to import
-    except ModuleNotFoundError as error:
-        found = f"{error.name} is not installed"
-        raise ConfigError("--checkpoint", found, "the training install: pip install 'contour[train]'") from error
-    return open_run(load_run(folder))
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from contour.core.errors import ConfigError
 from contour.dicom.read_series import read_series
 from contour.dicom.series import ImageSeries
+from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions
 
 SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
@@ -38,3 +40,18 @@ def read(folder: Path, series_uid: str | None = None) -> ImageSeries:
 def session_options(engine: Engine, threads: int | None) -> SessionOptions:
     """What the options of a command ask for."""
     return SessionOptions(engine=engine, threads=threads)
+
+
+def open_checkpoint(folder: Path) -> NetworkEngine:
+    """The network of the training in `folder`, in torch.
+
+    Raises:
+        ConfigError: the training install is missing, or `folder` holds no training.
+        PackageError: there is no checkpoint yet.
+    """
+    try:
+        from contour.training.engine import load_run, open_run  # noqa: PLC0415 - torch takes seconds to import
+    except ModuleNotFoundError as error:
+        found = f"{error.name} is not installed"
+        raise ConfigError("--checkpoint", found, "the training install: pip install 'contour[train]'") from error
+    return open_run(load_run(folder))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from contour.cases.evaluate import package_protocol
 from contour.cli.failures import ExitCode
 from contour.cli.options import (
     EngineName,
@@ -18,6 +19,7 @@ from contour.cli.options import (
     ProtocolFolders,
     SeriesUid,
     Threads,
+    open_checkpoint,
     session_options,
 )
 from contour.cli.terminal import (
@@ -30,7 +32,9 @@ from contour.cli.terminal import (
     print_json,
     stage_bars,
 )
+from contour.core.protocol import Protocol
 from contour.core.report import Severity
+from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
 from contour.library import load_protocol, packages_for
 from contour.pipeline import PREVIEW_FILE, REPORT_FILE, RTSTRUCT_FILE, Run, RunOptions, contour_series
@@ -40,9 +44,15 @@ DEFAULT_PROTOCOL = "thorax_oar"
 
 def run_series(
     series_folder: Annotated[Path, typer.Argument(help="Folder of the image series, as exported.")],
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Name or YAML file.")] = DEFAULT_PROTOCOL,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", "-p", help=f"Name or YAML file; by default {DEFAULT_PROTOCOL}.")
+    ] = None,
     output_folder: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the files go; by default NAME-contours here.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="Folder of a training: draw with its last checkpoint instead of packages."),
     ] = None,
     series_uid: SeriesUid = None,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
@@ -53,19 +63,31 @@ def run_series(
     as_json: Json = False,
 ) -> None:
     """Contour the image series in a folder: rtstruct.dcm, report.json and preview.png."""
-    chosen = load_protocol(protocol, tuple(protocols))
-    packages = packages_for(chosen, tuple(models))
     target = output_folder or Path(f"{series_folder.resolve().name}-contours")
     with stage_bars(quiet=as_json) as tell:
-        networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
+        if checkpoint is not None:
+            rules, networks = _by_checkpoint(checkpoint, protocol, tuple(protocols))
+        else:
+            rules = load_protocol(protocol or DEFAULT_PROTOCOL, tuple(protocols))
+            packages = packages_for(rules, tuple(models))
+            networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
         options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite)
-        run = contour_series(series_folder, chosen, networks, target, options=options, progress=tell)
+        run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
         print_json(asdict(run.report))
     else:
         print_run(run, output())
     if not run.report.released:
         raise typer.Exit(ExitCode.NOT_RELEASED)
+
+
+def _by_checkpoint(
+    folder: Path, protocol: str | None, protocols: tuple[Path, ...]
+) -> tuple[Protocol, tuple[NetworkEngine, ...]]:
+    """A training's network; without a protocol it draws all that it knows."""
+    network = open_checkpoint(folder)
+    rules = load_protocol(protocol, protocols) if protocol else package_protocol([network.manifest])
+    return rules, (network,)
 
 
 def print_run(run: Run, console: Console) -> None:

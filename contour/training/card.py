@@ -68,7 +68,8 @@ class CardFacts:
     """What is known without asking: the manifest, the training, and what was measured.
 
     `parameters` are trainable; `training_cases` and `validation_cases` count cases, None where no record of the run
-    exists. `likenesses` compare ONNX Runtime with torch on real cases. `variant` says what was changed in the numbers
+    exists. `likenesses` compare ONNX Runtime with torch on real cases; `random_difference` is that of logits on random
+    numbers, in parts of the largest logit. `variant` says what was changed in the numbers
     of the network, and what that costs; empty for the network as it was trained.
     """
 

@@ -152,9 +152,7 @@ def export_variant(
         )
         write_manifest(manifest, stage)
         loss = measure_loss(original, load_package(stage), variant, options, progress or _silent)
-        described = replace(
-            facts, manifest=manifest, likenesses=(), variant=variant.words + " See the end of the card."
-        )
+        described = replace(facts, manifest=manifest, variant=f"{variant.words} Its loss stands at the end.")
         text = card_text(options.said, described, datetime.now(UTC).date()) + "\n" + loss_text(loss)
         (stage / CARD_FILE).write_text(text, encoding="utf-8")
         save_config(loss, stage / LOSS_FILE)
@@ -196,10 +194,11 @@ def loss_text(loss: Loss) -> str:
     """The loss as a section of a card, in Markdown."""
     alike = min(case.same_winner for case in loss.cases)
     differ = max(case.max_difference for case in loss.cases)
+    cases = "1 real case" if len(loss.cases) == 1 else f"{len(loss.cases)} real cases"
     lines = [
         f"## Loss of {loss.variant}",
         "",
-        f"Measured against `{loss.original}` in single precision on {len(loss.cases)} real cases: size "
+        f"Measured against `{loss.original}` in single precision on {cases}: size "
         f"{loss.variant_bytes / 1e6:.1f} MB instead of {loss.original_bytes / 1e6:.1f} MB; {loss.variant_seconds:.1f} "
         f"instead of {loss.original_seconds:.1f} s for all of them, on the machine that exported; logits differ by up "
         f"to {differ:.2g}, and the winner is the same in at least {100 * alike:.3f} % of the voxels.",

@@ -98,18 +98,18 @@ def test_a_mean_within_the_margin_is_not_enough_if_it_may_be_chance() -> None:
 
 def test_an_inferior_package_passes_once_in_twenty_times_and_an_equal_one_mostly() -> None:
     rng = np.random.default_rng(5)
-    rules = PromotionRules(resamples=400)
+    rules = PromotionRules(resamples=300)
     old = judged(OLD, {"Heart": np.full(20, 0.8)}, ("Heart",))
 
     def passing(mean: float) -> float:
         passed = 0
-        for _ in range(300):
+        for _ in range(150):
             new = judged(NEW, {"Heart": 0.8 + rng.normal(mean, 0.02, 20)}, ("Heart",))
             (dice, _) = decide(new, old, rules).comparisons
             passed += dice.verdict.passes
-        return passed / 300
+        return passed / 150
 
-    assert passing(-0.02) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    assert passing(-0.02) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
     assert passing(0.0) > 0.95
 
 
