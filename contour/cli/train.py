@@ -1,10 +1,13 @@
 """`contour train`: a network from reference cases; killed at any moment, the same command goes on."""
 
 import importlib.util
+import logging
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from contour.cases.split import Split, load_split
 from contour.cases.store import case_folders
@@ -44,6 +47,7 @@ def train(
     from contour.training.fit import Hardware, fit  # noqa: PLC0415
     from contour.training.run import RunInput, prepare_run  # noqa: PLC0415
 
+    _without_advice()
     config = load_config(_config_file(config_path), TrainingConfig)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -51,8 +55,20 @@ def train(
     with stage_bars(quiet=quiet) as tell:
         ready = prepare_run(config, data, run, tell)
     checkpoint = fit(config, ready, run, Hardware(devices, workers, progress=not quiet))
-    messages().print(f"Trained: {checkpoint}")
-    messages().print(f"[bold]Next:[/] contour evaluate {cases} --checkpoint {run}, then contour export {run}")
+    messages().print(f"Trained: {escape(str(checkpoint))}", soft_wrap=True)
+    messages().print(f"[bold]Next:[/] {escape(_next_step(cases, run, split_path, fold))}", soft_wrap=True)
+
+
+def _next_step(cases: Path, run: Path, split_path: Path | None, fold: int | None) -> str:
+    """How to look at the network on cases that it has not seen, where there are any."""
+    unseen = f" --split {split_path} {'--held-out' if fold is None else f'--fold {fold}'}" if split_path else ""
+    return f"contour evaluate {cases} --checkpoint {run}{unseen} --output EVALUATION, then contour export {run}"
+
+
+def _without_advice() -> None:
+    """Lightning's advice is for its developers and its cloud, and what it calls of torch is not the user's to mend."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
 def _config_file(given: Path) -> Path:
