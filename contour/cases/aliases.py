@@ -220,11 +220,14 @@ class Aliases:
         return found
 
     def _glued(self, phrase: _Phrase) -> Reading | None:
-        """`lungr`, `rlung`, `LKIDNEY`: a side's letter without a space, where the rest is an organ with sides."""
+        """`lungr`, `rlung`, `LKIDNEY`: a side's letter without a space, where the rest is an organ with sides.
+
+        Not behind an `a`: cochlear, scapular, retinal and orbital are something else.
+        """
         letters = phrase.key
         for end, rest in ((letters[0], letters[1:]), (letters[-1], letters[:-1])):
             side, organ = _GLUED.get(end, Side.NONE), self._organs.get(rest)
-            if side and organ is not None and organ.left and len(rest) >= 3:
+            if side and organ is not None and organ.left and len(rest) >= 3 and not rest.endswith("a"):
                 return _sided(organ, side)
         return None
 
@@ -239,9 +242,10 @@ class Aliases:
                     found.add(side)
         found |= {self._sides[word] for word in rest if word in self._sides}
         kept = tuple(word for word in rest if word not in self._sides)
-        if not found:
-            return _Phrase(kept, Side.NONE)
-        return _Phrase(kept, found.pop() if len(found) == 1 else Side.BOTH)
+        one = found - {Side.BOTH}  # "left lung, total" is the left one
+        if len(one) == 1:
+            return _Phrase(kept, one.pop())
+        return _Phrase(kept, Side.BOTH if found else Side.NONE)
 
     def _level(self, spoken: tuple[str, ...]) -> Reading | None:
         """A rib or a vertebral body with its number."""
@@ -333,13 +337,13 @@ class Aliases:
         unsure = self._unsure.get("".join(spoken)) or self._unsure.get(split.key)
         if unsure is not None:
             reading = _sided(unsure, split.side if unsure.left else Side.NONE)
-            return Reading(How.UNSURE, reading.name, "means other things too", reading.sides)
+            return _proposed(How.UNSURE, reading, "means other things too")
         plain = split.without(self._decorations, digits=True)
         organ = self._organ(plain.key) if plain != split else None
         if organ is not None:
             further = ", ".join(w for w in split.words if w not in plain.words)
             reading = _sided(organ, plain.side)
-            return Reading(How.UNSURE, reading.name, f"has more words: {further}", reading.sides)
+            return _proposed(How.UNSURE, reading, f"has more words: {further}")
         return self._misspelt_side(plain) or self._fuzzy(plain)
 
     def _misspelt_side(self, phrase: _Phrase) -> Reading | None:
@@ -385,13 +389,8 @@ class Aliases:
             return Reading(How.UNMAPPED, remark=f"near to both {organ.stem} and {ordered[1][1]}")
         if any(DamerauLevenshtein.distance(letters, o, score_cutoff=errors) <= errors for o in self._other):
             return Reading(How.UNMAPPED, remark="near to anatomy without a TG-263 name in this program")
-        reading = _sided(organ, phrase.side)
-        return Reading(
-            How.FUZZY,
-            reading.name,
-            f"{errors} {'letter' if errors == 1 else 'letters'} from the alias {alias!r}",
-            reading.sides,
-        )
+        slips = f"{errors} letter{'' if errors == 1 else 's'} from the alias {alias!r}"
+        return _proposed(How.FUZZY, _sided(organ, phrase.side), slips)
 
 
 def load_aliases(files: tuple[Path, ...] = ()) -> Aliases:
@@ -514,6 +513,13 @@ def _sided(organ: Organ, side: Side) -> Reading:
 def _millimetres(margin: re.Match[str]) -> int:
     value = float((margin["value"] or margin["plus"]).replace(",", "."))
     return round(value * (10 if margin["cm"] else 1))
+
+
+def _proposed(how: How, reading: Reading, remark: str) -> Reading:
+    """`reading` as a proposal only; one that lacks its side is none yet."""
+    if reading.name is None:
+        return Reading(How.UNMAPPED, None, f"{remark}; {reading.remark}", reading.sides)
+    return Reading(how, reading.name, remark)
 
 
 def _vertebra(spoken: tuple[str, ...]) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ def aliases() -> Aliases:
 
 EXACT = {
     "Lung_L": "Lung L|Lt Lung|LLung|lungl|LUNG-LEFT|left lung|Лег Л|лев. лёгкое|Легкое левое|сол өкпе|ОКПЕ СОЛ"
-    "|legkoe levoe|Lung(L)|L_Lung|легкое(л)|сол жақ өкпе|pulmo sin|OAR_Lung_L",
+    "|legkoe levoe|Lung(L)|L_Lung|легкое(л)|сол жақ өкпе|Lung L total|pulmo sin|OAR_Lung_L",
     "Lung_R": "Lung R|lungr|RT LUNG|Лёгкое пр.|оң өкпе|правое легкое|Оң жақ өкпе|pravoe legkoe",
     "Lungs": "Lungs|Both lungs|Lung both|Lung L+R|оба легких|Лёгкие|екі өкпе|lungs total",
     "Heart": "HEART|heart|Cor|Сердце|Cердце|serdce|жүрек|журек|Zhurek",
@@ -107,7 +107,19 @@ NOT_TAKEN = (
     *("ROI-1", "kv3", "Areola", "Borders", "Nodes", "Scar", "Thalamus L", "Bladder wall", "upper lobe", "ПЖ", "I1"),
     *("Breast", "Parotid", "Femoral Head", "почка", "өкпе"),  # no side stated
     *("Mandible_L", "Heart Left", "Cerebellum_L"),  # a side that TG-263 does not part it by
-    *("Cord PRV 500 mm", "Body+5mm", "Musc_Constrict_S", "OpticChiasm_PRV05_new", "T5-T8", "VB_T13", "Rib13_L"),
+    *(
+        "Cord PRV 500 mm",
+        "Body+5mm",
+        "Musc_Constrict_S",
+        "Scapular",
+        "Cochlear",
+        "Orbital",
+        "Retinal",
+        "OpticChiasm_PRV05_new",
+        "T5-T8",
+        "VB_T13",
+        "Rib13_L",
+    ),
 )
 
 
