@@ -7,7 +7,7 @@ alias is proposed for a person to confirm; what is near to two different ones is
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,21 @@ from pathlib import Path
 from rapidfuzz.distance import DamerauLevenshtein
 from rapidfuzz.process import extract
 
+from contour.cases.alias_files import (
+    MIN_SOUND_LETTERS,
+    AliasFile,
+    Organ,
+    Side,
+    add_aliases,
+    alias_files,
+    in_any_order,
+    known_organs,
+    sounding,
+    sounding_sides,
+)
 from contour.cases.spelling import key, latin_look, small_number, sounds, words
-from contour.config import load_config, shipped_folder
-from contour.core.errors import ConfigError
-from contour.core.nomenclature import BOTH, known_names, lookup, validate_name
+from contour.config import load_config
+from contour.core.nomenclature import lookup, validate_name
 from contour.core.structures import InterpretedType
 
 # A misspelt letter or two in a word long enough to be sure of: nearness below this is no proposal.
@@ -27,7 +38,6 @@ MIN_FREE_START_LETTERS = 6  # a shorter word must have its first letter right: "
 MIN_SIDE_LETTERS = 4  # of a word for a side that is to be known with a letter wrong
 LETTERS_PER_ERROR = 5
 MIN_FUZZY_MARGIN = 2  # further errors that the nearest alias of another name must have
-MIN_SOUND_LETTERS = 5  # "лег" written in Latin is a leg
 MAX_PRV_MM = 50
 
 # DICOM PS3.3 C.8.8.8.1: types of what no network learns to draw.
@@ -69,63 +79,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class AliasFile:
-    """The aliases of one language, as a YAML file holds them.
-
-    `structures` and `unsure` map a TG-263 name, or the stem of NAME_L and NAME_R, to aliases without a side; those of
-    `unsure` mean other things too. `other` lists anatomy without a TG-263 name here. A name is ignored if it has one of
-    the words `ignored`; words of `neutral` are taken off, and those of `decorations` too, with less certainty.
-    """
-
-    language: str
-    left: tuple[str, ...] = ()
-    right: tuple[str, ...] = ()
-    both: tuple[str, ...] = ()
-    structures: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    unsure: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    vertebral_bodies: tuple[str, ...] = ()
-    vertebrae: tuple[str, ...] = ()
-    ribs: tuple[str, ...] = ()
-    other: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    neutral: tuple[str, ...] = ()
-    decorations: tuple[str, ...] = ()
-
-
-class Side(StrEnum):
-    """Which side a name states."""
-
-    NONE = ""
-    LEFT = "L"
-    RIGHT = "R"
-    BOTH = "both"
-
-
-@dataclass(frozen=True)
-class Organ:
-    """What one alias stands for: TG-263 names undivided, of the left, of the right, and of the pair."""
-
-    stem: str
-    single: str | None = None
-    left: str | None = None
-    right: str | None = None
-    pair: str | None = None
-
-    def name(self, side: Side) -> str | None:
-        """The TG-263 name of the organ on `side`, or None where there is none."""
-        match side:
-            case Side.LEFT:
-                return self.left
-            case Side.RIGHT:
-                return self.right
-            case Side.BOTH:
-                return self.pair or self.single
-            case Side.NONE:
-                return self.single
-
-
-@dataclass(frozen=True)
 class _Phrase:
     """The words of a name without those that state a side."""
 
@@ -156,13 +109,13 @@ class Aliases:
         words_of: dict[str, set[str]] = defaultdict(set)
         phrases_of: dict[str, set[str]] = defaultdict(set)
         sides: dict[tuple[str, ...], Side] = {}
-        for organ in _table_organs():
+        for organ in known_organs():
             self._organs[key(organ.stem)] = organ
         spoken: list[tuple[tuple[str, ...], Organ]] = []
         for path, file in files:
-            _add(path, self._organs, file.structures)
+            add_aliases(path, self._organs, file.structures)
             spoken += [(words(text), self._organs[key(text)]) for texts in file.structures.values() for text in texts]
-            _add(path, self._unsure, file.unsure)
+            add_aliases(path, self._unsure, file.unsure)
             for side, texts in ((Side.LEFT, file.left), (Side.RIGHT, file.right), (Side.BOTH, file.both)):
                 sides |= {words(text): side for text in texts if words(text) not in sides}
             words_of["ignored"] |= {key(text) for text in file.ignored}
@@ -172,13 +125,13 @@ class Aliases:
                 phrases_of[kind] |= {key(text) for text in getattr(file, kind)}
         long_sides = [(phrase, side) for phrase, side in sides.items() if len(phrase) > 1]
         self._long_sides = sorted(long_sides, key=lambda item: -len(item[0]))
-        self._sides = _sounding_sides(sides) | {phrase[0]: side for phrase, side in sides.items() if len(phrase) == 1}
+        self._sides = sounding_sides(sides) | {phrase[0]: side for phrase, side in sides.items() if len(phrase) == 1}
         self._ignored, self._neutral = frozenset(words_of["ignored"]), frozenset(words_of["neutral"])
         self._decorations = frozenset(words_of["decorations"])
         self._bodies, self._vertebrae = phrases_of["vertebral_bodies"], phrases_of["vertebrae"]
         self._ribs, self._other, self._targets = phrases_of["ribs"], phrases_of["other"], phrases_of["targets"]
-        self._sounding = _sounding(self._organs)
-        self._any_order = _in_any_order(spoken)
+        self._sounding = sounding(self._organs)
+        self._any_order = in_any_order(spoken)
 
     def read(self, text: str, interpreted_types: tuple[str, ...] = ()) -> Reading:
         """What the ROI name `text` means; `interpreted_types` are those that structure sets state for it."""
@@ -403,12 +356,6 @@ def load_aliases(files: tuple[Path, ...] = ()) -> Aliases:
     return Aliases((path, load_config(path, AliasFile)) for path in paths)
 
 
-def alias_files() -> tuple[Path, ...]:
-    """The alias files that ship."""
-    folder = shipped_folder("configs") / "names"
-    return tuple(folder / f"{language}.yaml" for language in ("en", "ru", "kk"))
-
-
 # -- tables ----------------------------------------------------------------------------------------------------------
 
 _GLUED = {"l": Side.LEFT, "r": Side.RIGHT}
@@ -420,78 +367,6 @@ _MARGIN = re.compile(
 _HELPER = re.compile(r"(z+[_\s-]|zz|_|z[A-Z])")
 _VERTEBRA_LETTERS = {"c": "C", "t": "T", "th": "T", "d": "T", "д": "T", "l": "L", "л": "L"}
 _LEVELS = {"C": (1, 7), "T": (1, 12), "L": (1, 5)}
-
-
-def _table_organs() -> list[Organ]:
-    """The TG-263 names of the table as organs: NAME, NAME_L and NAME_R together."""
-    names = frozenset(known_names())
-    stems = {name[:-2] if name[-2:] in ("_L", "_R") else name for name in names}
-    return [_organ_of(stem, names) for stem in sorted(stems)]
-
-
-def _organ_of(stem: str, names: frozenset[str]) -> Organ:
-    left, right = f"{stem}_L", f"{stem}_R"
-    if left not in names:
-        return Organ(stem, stem)
-    entry = lookup(left)
-    code = entry.code if entry else None
-    pairs = (lookup(name) for name in sorted(names) if not name.endswith(("_L", "_R")))
-    pair = next((p.name for p in pairs if p and p.code == code and p.laterality == BOTH), None)
-    return Organ(stem, stem if stem in names else None, left, right, pair)
-
-
-def _add(path: Path, organs: dict[str, Organ], aliases: dict[str, tuple[str, ...]]) -> None:
-    """Add a file's aliases: what is there already stays, but within one file an alias has one meaning."""
-    names = frozenset(known_names())
-    own: dict[str, str] = {}
-    for stem, texts in aliases.items():
-        if stem not in names and f"{stem}_L" not in names:
-            raise ConfigError(f"{path}: {stem}", "is not known", "a TG-263 name of the table, or its stem without side")
-        organ = _organ_of(stem, names)
-        for text in texts:
-            letters = key(text)
-            if own.setdefault(letters, stem) != stem:
-                raise ConfigError(f"{path}: {text!r}", f"stands for {own[letters]} and {stem}", "one of them")
-            organs.setdefault(letters, organ)
-
-
-def _sounding(organs: dict[str, Organ]) -> dict[str, Organ]:
-    """Cyrillic aliases as they sound, without those that then mean two things."""
-    meant: dict[str, set[Organ]] = defaultdict(set)
-    for letters, organ in organs.items():
-        if not letters.isascii() and len(letters) >= MIN_SOUND_LETTERS:
-            meant[sounds(letters)].add(organ)
-    return {letters: next(iter(found)) for letters, found in meant.items() if len(found) == 1}
-
-
-def _in_any_order(spoken: list[tuple[tuple[str, ...], Organ]]) -> dict[tuple[str, ...], Organ]:
-    """Aliases of several words by these in alphabetical order, without those that then mean two things."""
-    meant: dict[tuple[str, ...], set[Organ]] = defaultdict(set)
-    for said, organ in spoken:
-        if len(said) > 1:
-            meant[tuple(sorted(said))].add(organ)
-    return {said: next(iter(found)) for said, found in meant.items() if len(found) == 1}
-
-
-def _sounding_sides(sides: dict[tuple[str, ...], Side]) -> dict[str, Side]:
-    """Words of sides in Latin letters as well, from three letters on: lev, levoe, prav, sol."""
-    written: dict[str, Side] = {}
-    for phrase, side in sides.items():
-        if len(phrase) == 1 and not phrase[0].isascii() and len(phrase[0]) >= 3:
-            written |= dict.fromkeys(_spellings(phrase[0]), side)
-    return written
-
-
-def _spellings(word: str) -> set[str]:
-    """A Cyrillic word in Latin letters, in the usual ways (й and ы are one letter each way)."""
-    latin = sounds(word)
-    return {
-        latin,
-        latin.replace("ii", "y"),
-        latin.replace("ia", "ya"),
-        latin.replace("ii", "yj"),
-        latin.replace("i", "y"),
-    }
 
 
 def _outline(reading: Reading, interpreted_types: tuple[str, ...]) -> Reading:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from contour.cases.aliases import Aliases, AliasFile, How, alias_files, load_aliases
+from contour.cases.alias_files import AliasFile, alias_files
+from contour.cases.aliases import Aliases, How, load_aliases
 from contour.cases.spelling import key
 from contour.config import load_config
 from contour.core.errors import ConfigError
 from contour.core.nomenclature import known_names, lookup
+from contour.dicom.rtstruct_parse import read_contours
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,6 @@ NOT_TAKEN = (
         "Body+5mm",
         "Musc_Constrict_S",
         "Scapular",
-        "Cochlear",
         "Orbital",
         "Retinal",
         "OpticChiasm_PRV05_new",
@@ -232,3 +233,21 @@ def test_every_name_that_is_read_is_known(aliases: Aliases) -> None:
                 for said in (f"{text} L", f"right {text}", f"{text} PRV 3"):
                     name = aliases.read(said).name
                     assert name is None or lookup(name) is not None
+
+
+@pytest.mark.data
+def test_every_roi_of_a_clinical_breast_case(shared_data: Path, aliases: Aliases) -> None:
+    contents = read_contours(shared_data / "dicom" / "rt_holes" / "example_data" / "rtss.dcm")
+    read = {}
+    for roi in contents.rois:
+        observation = contents.observation_of(roi.number)
+        assert observation is not None
+        read[roi.name] = aliases.read(roi.name, (observation.interpreted_type,))
+    assert {roi: r.name for roi, r in read.items() if r.how is How.EXACT} == {
+        "BODY": "Body",
+        "Heart": "Heart",
+        "Lt Lung": "Lung_L",
+    }
+    assert read["Breast"].sides == ("Breast_L", "Breast_R")
+    assert {roi for roi, r in read.items() if r.how in (How.TARGET, How.IGNORED)} == {"Tumor Bed", "Tumor Bed Block"}
+    assert all(r.name is None for r in read.values() if r.how is not How.EXACT)
