@@ -27,7 +27,8 @@ HEADER = """\
 What each ROI name of the archive means. Edit `name` (a TG-263 name, or null) and `ignore`; `contour data build` goes by
 them.
 `proposal` is what the program believes: it is used only where `how` is exact. To accept another, copy it into `name`.
-What you change is kept when `contour data names` runs again; comments are not. Delete an entry to have it proposed anew."""
+What you change is kept when `contour data names` runs again (comments are not); delete an entry to have it
+proposed anew."""
 
 
 @dataclass(frozen=True)
