@@ -1,8 +1,8 @@
 """From a checkpoint to a model package: ONNX, held to torch voxel by voxel before the package exists.
 
 Onnxruntime's logits lie up to some 1e-4 of the largest logit from torch's, where a patch is mostly air: its instance
-normalisation adds up 10^5 values in single precision, and equal values are rounded to one side. Torch adds up in
-parts, and lies a hundred times nearer to double precision. Winners change in a voxel of a million.
+normalisation adds up 10^5 values in single precision one after the other, and equal values are rounded to one side.
+Torch adds up in parts, and lies a hundred times nearer to double precision. The winner changes in a voxel of 10^5.
 """
 
 import hashlib
@@ -44,7 +44,8 @@ from contour.training.fit import trained_network
 from contour.training.run import RunRecord
 
 OPSET = 20
-MAX_RELATIVE_DIFFERENCE = 1e-3  # of a logit, in parts of the largest
+MAX_RANDOM_DIFFERENCE = 1e-3  # of a logit on random numbers, in parts of the largest
+MAX_CASE_DIFFERENCE = 2e-3  # the same on a real case
 LEAST_SAME_WINNER = 0.9999  # of the voxels of a real case
 
 CALIBRATION_CASES = 4
@@ -192,10 +193,10 @@ def export_package(config: TrainingConfig, network: torch.nn.Module, about: Expo
     patch = _random_patch(config)
     export_onnx(network, patch, part)
     difference = onnx_difference(network, patch, part)
-    if difference > MAX_RELATIVE_DIFFERENCE:
+    if difference > MAX_RANDOM_DIFFERENCE:
         part.unlink()
         found = f"logits differ by {difference:.2g} of the largest"
-        raise ExportDiffersError(f"{folder}: {found}; allowed: {MAX_RELATIVE_DIFFERENCE}")
+        raise ExportDiffersError(f"{folder}: {found}; allowed: {MAX_RANDOM_DIFFERENCE}")
     checksum = hashlib.sha256(part.read_bytes()).hexdigest()
     part.replace(folder / NETWORK_FILE)
     (folder / CARD_FILE).write_text(about.card, encoding="utf-8")
@@ -230,6 +231,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            # MONAI's deep supervision keeps its outputs in a list, also where only the last is asked for.
+            warnings.filterwarnings("ignore", "The tensor attributes .*heads.* were assigned", UserWarning)
             yield
     finally:
         exporter.setLevel(level)
@@ -291,10 +294,10 @@ def _refuse_other_evaluation(evaluation: Evaluation | None, checksums: tuple[str
 
 
 def _refuse_unlike(folder: Path, found: Likeness) -> None:
-    if found.relative_difference > MAX_RELATIVE_DIFFERENCE or found.same_winner < LEAST_SAME_WINNER:
+    if found.relative_difference > MAX_CASE_DIFFERENCE or found.same_winner < LEAST_SAME_WINNER:
         raise ExportDiffersError(
             f"{folder}: on {found.case} logits differ by {found.max_difference:.2g} of {found.largest_logit:.3g} and "
-            f"the winner is the same in {found.same_winner:.6f} of the voxels; allowed: {MAX_RELATIVE_DIFFERENCE} of "
+            f"the winner is the same in {found.same_winner:.6f} of the voxels; allowed: {MAX_CASE_DIFFERENCE} of "
             f"the largest, {LEAST_SAME_WINNER}"
         )
 

@@ -37,7 +37,10 @@ def test_an_exported_package_opens_and_answers_as_torch_does(exported_run: tuple
     assert package.manifest.names == ("Lung_L", "Lung_R")
     # The exporter's notes would name the paths of the machine that exported it.
     assert str(Path(torch.__file__).parent).encode() not in package.onnx_path.read_bytes()
-    assert all(not node.metadata_props and not node.doc_string for node in onnx.load(package.onnx_path).graph.node)
+    graph = onnx.load(package.onnx_path).graph
+    assert all(not node.metadata_props and not node.doc_string for node in graph.node)
+    assert len(graph.output) == 1
+    assert not [item.name for item in graph.initializer if "supervision" in item.name]
     # Another batch and grid than it was exported with.
     patch = torch.randn(2, 1, 8, 24, 16)
     session = onnxruntime.InferenceSession(package.onnx_path.read_bytes())
