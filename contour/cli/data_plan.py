@@ -48,4 +48,6 @@ def data_plan(
     save_config(proposal.config, output, "\n".join((HEADER, *proposal.reasons)))
     for reason in proposal.reasons:
         messages().print(escape(reason))
-    messages().print(f"[bold]Next:[/] look at {escape(str(output))}, then contour train {escape(str(output))} CASES")
+    split = f" --split {split_path}" if split_path else ""
+    following = f"contour train {output} {cases}{split} --output RUN"
+    messages().print(f"[bold]Next:[/] look at {escape(str(output))}, then {escape(following)}", soft_wrap=True)
