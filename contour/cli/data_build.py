@@ -57,6 +57,8 @@ def data_build(
     else:
         print_report(report, output())
         output().print(f"\nCases: {escape(str(cases))}; what became of each pair: {REPORT_FILE}", soft_wrap=True)
+        if report.cases:
+            messages().print(f"[bold]Next:[/] contour data audit {escape(str(cases))} --output audit", soft_wrap=True)
     if not report.cases:
         messages().print("[bold red]No case[/] could be built.")
         raise typer.Exit(ExitCode.REFUSED)

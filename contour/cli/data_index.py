@@ -19,7 +19,7 @@ from contour.cases.archive_index import (
     open_index,
 )
 from contour.cli.options import Json
-from contour.cli.terminal import output, print_json, severity_text, stage_bars
+from contour.cli.terminal import messages, output, print_json, severity_text, stage_bars
 
 PAIRED_BY = {
     "series": "the structure set names the series",
@@ -60,6 +60,9 @@ def data_index(
         return
     print_summary(summary, output())
     output().print(f"\nIndex: {escape(str(output_file))}", soft_wrap=True)
+    messages().print(
+        f"[bold]Next:[/] contour data names {escape(str(output_file))} --output names.yaml", soft_wrap=True
+    )
 
 
 def print_summary(summary: IndexSummary, console: Console) -> None:

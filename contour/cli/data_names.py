@@ -13,7 +13,7 @@ from rich.table import Table
 from contour.cases.aliases import How
 from contour.cases.names import NOT_ORGANS, NameEntry, NameMap, NameOptions, load_name_map, propose_names, save_name_map
 from contour.cli.options import Json
-from contour.cli.terminal import output, print_json, stage_bars
+from contour.cli.terminal import messages, output, print_json, stage_bars
 
 SHOWN = 40  # rows of a table on screen; the file has them all
 
@@ -49,6 +49,8 @@ def data_names(
         return
     print_names(names, output())
     output().print(f"\nMap: {escape(str(output_file))}", soft_wrap=True)
+    following = f"contour data build {index} {output_file} --output CASES"
+    messages().print(f"[bold]Next:[/] decide what is open in the map, then {escape(following)}", soft_wrap=True)
 
 
 def print_names(names: NameMap, console: Console) -> None:

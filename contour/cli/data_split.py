@@ -52,6 +52,8 @@ def data_split(
     kept = sum(len(part) for part in previous.parts) if previous else 0
     earlier = f" ({kept} cases were placed before)" if previous else ""
     output().print(f"\nSplit: {escape(str(output_file))}{earlier}", soft_wrap=True)
+    following = f"contour data plan {cases} --split {output_file} --output train.yaml"
+    messages().print(f"[bold]Next:[/] {escape(following)}", soft_wrap=True)
 
 
 def _print(split: Split, counts: tuple[StructureCount, ...], records: tuple[CaseRecord, ...]) -> None:
