@@ -2,8 +2,8 @@
 
     python -m scripts.bench.training CASES [--config headneck_ct] [--steps 30] [--threads 2]
 
-The plain loop is that of MONAI's tutorials: Dataset in memory, DataLoader, DiceCELoss, AdamW, every structure that was not
-drawn taught as background; once in float32, as there, and once under bfloat16. Each way runs in a process of its own.
+The plain loop is that of MONAI's tutorials: a Dataset in memory, DataLoader, DiceCELoss, AdamW, every structure that
+was not drawn taught as background; once in float32, as there, and once under bfloat16. Each runs in its own process.
 """
 
 import argparse
