@@ -172,7 +172,8 @@ def _find_series(connection: sqlite3.Connection, conflicts: dict[_Path, str]) ->
     for uid, *values in connection.execute(query, (FileKind.SLICE,)):
         lowest, slices, highest = values[:4], values[4], values[5:]
         reason, problem = spoilt.get(uid) or _series_problem(lowest, highest, slices)
-        series[uid] = _Series(uid, *lowest, slices, reason, problem)
+        study, patient, frame, modality = lowest
+        series[uid] = _Series(uid, study, patient, frame, modality, slices, reason, problem)
     rows = [(s.uid, s.study, s.patient, s.frame, s.modality, s.slices, s.reason, s.problem) for s in series.values()]
     connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     return series
@@ -232,10 +233,12 @@ def _structure_sets(connection: sqlite3.Connection) -> list[_StructureSet]:
         FROM structure_sets JOIN files USING (path) WHERE path NOT IN (SELECT path FROM copies) ORDER BY path"""
     roi_query = "SELECT frame_of_reference_uid FROM rois WHERE path = ? AND contours > 0"
     sets = []
-    for *values, listed in connection.execute(query).fetchall():
-        frames = [row[0] for row in connection.execute(roi_query, (values[0],))]
+    for path, uid, study, patient, approval, drawn_at, listed in connection.execute(query).fetchall():
+        frames = [row[0] for row in connection.execute(roi_query, (path,))]
         stated = {uid for uid in frames if uid} or {uid for uid in listed.split("\n") if uid}
-        sets.append(_StructureSet(*values, frozenset(stated), len(frames)))
+        sets.append(
+            _StructureSet(path, uid, study, patient, approval, drawn_at, frozenset(stated), drawn_rois=len(frames))
+        )
     return sets
 
 
