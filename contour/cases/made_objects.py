@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, RTPlanStorage
 
 from contour.cases.made_patients import Defect, SetPlan
 from contour.core.structures import InterpretedType, Structure, StructureSet
+from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries
 from contour.dicom.uids import derived_uid
@@ -76,7 +77,7 @@ def write_plan(series: ImageSeries, structure_set_uid: str, path: Path) -> None:
     plan.RTPlanLabel, plan.RTPlanGeometry = "PLAN", "PATIENT"
     plan.RTPlanDate, plan.RTPlanTime = series.identity.study_date, series.identity.study_time
     referenced = Dataset()
-    referenced.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    referenced.ReferencedSOPClassUID = RT_STRUCTURE_SET_STORAGE
     referenced.ReferencedSOPInstanceUID = structure_set_uid
     plan.ReferencedStructureSetSequence = [referenced]
     plan.save_as(path, enforce_file_format=True)
