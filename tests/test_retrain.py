@@ -42,6 +42,13 @@ ASIDE = {
     Oddity.NOT_DICOM: "not-dicom",
 }
 SAME_BODY = ("Body", "External")
+PROTOCOL = """\
+name: mine
+title: What our network draws
+modality: CT
+packages: [site_ct]
+structures: [{name: Lung_L}, {name: Lung_R}, {name: Heart, required: false}]
+"""
 
 
 @pytest.fixture
@@ -223,8 +230,17 @@ def test_what_the_readme_shows_ends_with_a_promoted_package(
             shorten(epochs=8)
         if what == "promote":
             assert {"--history": "kept", "--roll-back": "In use again"}.get(command[-1], "Promoted") in said
+        if "Promoted" in said:
+            draw_with_the_package_in_use(contour)
     for file in ("audit/report.html", "look/report.html", "candidate/site_ct/CARD.md", "run/log/pictures"):
         assert (tmp_path / file).exists(), file
+
+
+def draw_with_the_package_in_use(contour: Contour) -> None:
+    Path("mine.yaml").write_text(PROTOCOL, encoding="utf-8")
+    folder = next(Path("made", ARCHIVE_FOLDER).glob("Smith*/*/CT"))
+    assert contour("run", folder, "--protocol", "mine.yaml", "--models", "in-use", "--output", "plan") == 0
+    assert Path("plan/rtstruct.dcm").is_file()
 
 
 def decide_names(truth: ArchiveTruth) -> None:
