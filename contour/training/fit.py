@@ -83,7 +83,8 @@ def _fit(config: TrainingConfig, data: FitInput, folder: Path, hardware: Hardwar
     if data.start is not None:
         network.load_state_dict(data.start)
     trainer = _trainer(config, data, folder, hardware)
-    training = patch_loader(PatchDataset(data.cases, data.weights, config), hardware.workers)
+    patches = PatchDataset(data.cases, data.weights, config)
+    training = patch_loader(patches, hardware.workers, done // config.schedule.epoch_steps)
     looked_at = data.validation[: config.validation.cases]
     trainer.fit(
         SegmentationModule(network, config),

@@ -120,12 +120,13 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 class PatchNumbers(Sampler[int]):
     """The numbers of one epoch's patches, for this process of those that train together."""
 
-    def __init__(self, patches: int) -> None:
+    def __init__(self, patches: int, epoch: int) -> None:
         self.patches = patches
-        self.epoch = 0
+        # Lightning starts the loader's processes before it states the epoch that a resumed training is in.
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning states the epoch before each, a resumed one too."""
+        """Lightning states the epoch before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -170,13 +171,13 @@ def case_item(case: PreparedCase) -> dict[str, Tensor]:
     }
 
 
-def patch_loader(dataset: PatchDataset, workers: int) -> DataLoader[dict[str, Tensor]]:
-    """Batches of patches, prepared by `workers` processes beside the training (0: inside it)."""
+def patch_loader(dataset: PatchDataset, workers: int, epoch: int = 0) -> DataLoader[dict[str, Tensor]]:
+    """Batches of patches from `epoch` on, prepared by `workers` processes beside the training (0: inside it)."""
     schedule = dataset.config.schedule
     return DataLoader(
         dataset,
         batch_size=schedule.batch_size,
-        sampler=PatchNumbers(schedule.epoch_steps * schedule.batch_size),
+        sampler=PatchNumbers(schedule.epoch_steps * schedule.batch_size, epoch),
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,

@@ -106,7 +106,7 @@ def test_each_epoch_leaves_a_picture_and_a_line_in_the_log(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("change", [{"deep_supervision": 1}, {}])
 def test_other_ways_to_train_learn_too(change: dict[str, int], tmp_path: Path) -> None:
-    config = tiny_config(40)
+    config = tiny_config(60)
     layout = MemoryLayout.CONTIGUOUS if change else MemoryLayout.CHANNELS_LAST
     config = replace(
         config,
@@ -119,7 +119,9 @@ def test_other_ways_to_train_learn_too(change: dict[str, int], tmp_path: Path) -
     with torch.inference_mode():
         logits = trained_network(config, checkpoint)(torch.from_numpy(case.image_zyx.astype(np.float32))[None, None])
     found = logits.argmax(dim=1)[0].numpy()
-    assert np.mean(found == case.labels_zyx) > 0.9
+    for label in (1, 2):
+        overlap = 2 * np.sum((found == label) & (case.labels_zyx == label))
+        assert overlap / (np.sum(found == label) + np.sum(case.labels_zyx == label)) > 0.5
 
 
 def test_patches_are_never_mirrored(tmp_path: Path) -> None:
