@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from contour.cases.importing import Imported, ImportedIdentity, import_masks
 from contour.cases.split import Split, save_split
-from contour.cases.store import UNNAMED_COLOR_RGB, Case, CaseRecord, CaseSource, CaseStructure, Status, save_case
+from contour.cases.store import Case, Status, save_case
 from contour.core.geometry import Geometry
-from contour.core.nomenclature import lookup
-from contour.core.structures import InterpretedType, Mask, Structure, StructureSet, cropped_to_content
+from contour.core.structures import Mask
 from contour.core.volume import Modality
 from contour.imaging.nifti import read_nifti, read_nifti_array
 
@@ -47,17 +47,13 @@ def openkbp_case(folder: Path, drawn: dict[str, int]) -> Case:
     volume = read_nifti(folder / "image.nii.gz", Modality.CT, f"2.25.{folder.name.removeprefix('pt_')}")
     labels, _ = read_nifti_array(folder / "labels.nii.gz", volume.geometry.frame_of_reference_uid)
     masks = {name: labels == value for name, value in drawn.items() if (labels == value).any()}
-    entries = tuple(_entry(name, masks, volume.geometry) for name in masks)
-    record = CaseRecord(
-        folder.name, folder.name, Modality.CT, volume.geometry, entries, CaseSource(note="AAPM OpenKBP challenge, MIT")
-    )
-    structures = tuple(_structure(name, mask) for name, mask in masks.items())
-    return Case(record, volume, StructureSet(folder.name, volume.geometry, structures))
+    identity = ImportedIdentity(folder.name, folder.name, note="AAPM OpenKBP challenge, MIT")
+    return import_masks(volume, tuple((_known(n, masks, volume.geometry), m) for n, m in masks.items()), identity)
 
 
-def _entry(name: str, masks: dict[str, Mask], geometry: Geometry) -> CaseStructure:
+def _known(name: str, masks: dict[str, Mask], geometry: Geometry) -> Imported:
     if name not in DRAWN_AS_NEEDED:
-        return CaseStructure(name, Status.DRAWN, (name,))
+        return Imported(name)
     # Slices are counted upwards: the geometry of these files says so, and a turned file must not pass unseen.
     assert geometry.axes_lps[0][2] > 0.99
     lowest, highest = _extent(masks[name])
@@ -66,20 +62,12 @@ def _entry(name: str, masks: dict[str, Mask], geometry: Geometry) -> CaseStructu
     if name == "SpinalCord" and stem is not None:
         # Where cord and brainstem meet, the cord ends for good.
         above = abs(_extent(stem)[0] - highest) * geometry.spacing_zyx_mm[0] <= TOUCHING_MM
-    return CaseStructure(
-        name, Status.PARTIAL, (name,), drawn_slices=(lowest, geometry.shape_zyx[0] - 1 if above else highest)
-    )
+    return Imported(name, Status.PARTIAL, (lowest, geometry.shape_zyx[0] - 1 if above else highest))
 
 
 def _extent(mask: Mask) -> tuple[int, int]:
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     return int(slices[0]), int(slices[-1])
-
-
-def _structure(name: str, mask: Mask) -> Structure:
-    known = lookup(name)
-    color = known.color_rgb if known else UNNAMED_COLOR_RGB
-    return Structure(name, color, InterpretedType.ORGAN, *cropped_to_content(mask))
 
 
 if __name__ == "__main__":
