@@ -14,7 +14,7 @@ import psutil
 
 from contour import __version__
 from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
-from contour.core.nomenclature import lookup
+from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
 from contour.core.staging import staged
@@ -36,7 +36,6 @@ RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
 PREVIEW_FILE = "preview.png"
 BODY_NAMES = ("Body", "External")  # drawn from the image's values where no package draws them
-UNNAMED_COLOR_RGB = (255, 255, 255)
 
 # Contours leave the staircase of the pixels by at most these parts of a pixel: too little to change any voxel that a
 # reader at voxel centres gets back, see `TraceOptions`.

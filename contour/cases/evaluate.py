@@ -32,6 +32,7 @@ from contour.cases.statistics import BootstrapOptions
 from contour.cases.store import CaseRecord, load_image, load_record, load_structure
 from contour.cases.summary import summarize
 from contour.core.errors import ConfigError, InputRefused, PackageError, Reason
+from contour.core.nomenclature import UNNAMED_COLOR_RGB
 from contour.core.protocol import Components, Protocol, ProtocolStructure
 from contour.core.report import PackageUse
 from contour.core.structures import InterpretedType, Structure
@@ -39,7 +40,7 @@ from contour.core.volume import Volume
 from contour.imaging.nifti import read_nifti_array, write_nifti
 from contour.inference.engine import NetworkEngine
 from contour.inference.package import Manifest, Training
-from contour.pipeline import BODY_NAMES, UNNAMED_COLOR_RGB, draw_structures
+from contour.pipeline import BODY_NAMES, draw_structures
 
 CASES_FOLDER = "cases"
 DRAWN_FOLDER = "drawn"

@@ -25,15 +25,7 @@ from contour.cases.html import (
     Tone,
     write_page,
 )
-from contour.cases.pictures import (
-    CONTEXT_RGB,
-    REFERENCE_RGB,
-    TEST_RGB,
-    Layer,
-    PictureOptions,
-    three_planes,
-    worst_point,
-)
+from contour.cases.pictures import CONTEXT_RGB, Layer, PictureOptions, comparison
 from contour.cases.score import CaseScore, Measure, Outcome
 from contour.cases.statistics import MIN_PATIENTS, Interval
 from contour.cases.store import load_image, load_record, load_structure
@@ -378,25 +370,19 @@ def _pictures_of(
         name = one.score.structure
         reference = load_structure(folder, record, name)
         test = drawn_structure(output, record, result, name)
-        png = three_planes(scene, *_layers_and_point(reference, test, one.score), _PICTURE)
+        png = _picture(scene, reference, test, one.score)
         caption = _caption(one)
         pictures[result.case, name] = Picture(png, f"{name} of {result.case} in three planes", caption)
     return pictures
 
 
-def _layers_and_point(
-    reference: Structure, test: Structure, one: CaseScore
-) -> tuple[tuple[Layer, ...], tuple[int, int, int]]:
-    """What was judged, and where it differs most; under it, dashed, what was not judged."""
+def _picture(scene: Scene, reference: Structure, test: Structure, one: CaseScore) -> bytes:
+    """What was judged, where it differs most; under it, dashed, what was not judged."""
     judged = [within(s, CompareOptions((0.0,), one.slices)) for s in (reference, test)]
-    layers: tuple[Layer, ...] = (
-        Layer(judged[0], Pen(REFERENCE_RGB, 1.5), "reference" + _absent(judged[0])),
-        Layer(judged[1], Pen(TEST_RGB, 1.5), "network" + _absent(judged[1])),
-    )
+    beyond: tuple[Layer, ...] = ()
     if one.slices and not test.empty:
-        beyond = Layer(test, Pen(CONTEXT_RGB, 1.0, dashed=True), "not judged", focus=False)
-        layers = (beyond, *layers)
-    return layers, worst_point(judged[0], judged[1])
+        beyond = (Layer(test, Pen(CONTEXT_RGB, 1.0, dashed=True), "not judged", focus=False),)
+    return comparison(scene, judged[0], judged[1], _PICTURE, beyond)
 
 
 def _caption(one: ShownCase) -> str:
@@ -410,10 +396,6 @@ def _caption(one: ShownCase) -> str:
         f"HD95 {_number(score.value(Measure.HD95_MM), 1)} mm, "
         f"volume {_percent(score.value(Measure.VOLUME_DIFFERENCE_PERCENT), signed=True)}.{slices}"
     )
-
-
-def _absent(structure: Structure) -> str:
-    return " (nothing)" if structure.empty else ""
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contour.cases.completeness import Completeness, DrawnStructure, judge
-from contour.cases.store import UNNAMED_COLOR_RGB, Case, CaseRecord, CaseSource, CaseStructure, Status
+from contour.cases.store import Case, CaseRecord, CaseSource, CaseStructure, Status
 from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Geometry
-from contour.core.nomenclature import lookup, validate_names
+from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup, validate_names
 from contour.core.structures import InterpretedType, Mask, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Modality, Volume
 from contour.dicom.uids import derived_uid

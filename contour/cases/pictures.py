@@ -72,12 +72,20 @@ def three_planes(
 
 
 def comparison(
-    scene: Scene, reference: Structure, test: Structure, options: PictureOptions = PictureOptions()
+    scene: Scene,
+    reference: Structure,
+    test: Structure,
+    options: PictureOptions = PictureOptions(),
+    under: tuple[Layer, ...] = (),
 ) -> bytes:
-    """A PNG of `three_planes` where `test` differs most from `reference`; an empty structure is said in the legend."""
+    """A PNG of `three_planes` where `test` differs most from `reference`; an empty structure is said in the legend.
+
+    The layers `under` lie beneath both.
+    """
     layers = (
+        *under,
         Layer(reference, Pen(REFERENCE_RGB, 1.5), "reference" + _absent(reference)),
-        Layer(test, Pen(TEST_RGB, 1.5), "drawn by the network" + _absent(test)),
+        Layer(test, Pen(TEST_RGB, 1.5), "network" + _absent(test)),
     )
     return three_planes(scene, layers, worst_point(reference, test), options)
 

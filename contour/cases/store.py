@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from contour.config import load_config, save_config
 from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Box, Geometry
-from contour.core.nomenclature import lookup
+from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
 from contour.core.structures import InterpretedType, Mask, Structure, StructureSet
 from contour.core.volume import Modality, Volume
 from contour.imaging.nifti import to_sitk
@@ -31,7 +31,6 @@ from contour.imaging.nifti import to_sitk
 RECORD_FILE = "case.yaml"
 IMAGE_FILE = "image.nii.gz"
 STRUCTURES_FOLDER = "structures"
-UNNAMED_COLOR_RGB = (255, 255, 255)
 _COMPRESSION_LEVEL = 1  # the next levels win a few percent of space for several times the time
 _GRID_TOLERANCE_MM = 0.05  # of coordinates in single precision
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from contour.core.structures import InterpretedType
 
 MAX_NAME_LENGTH = 16
+UNNAMED_COLOR_RGB = (255, 255, 255)  # of what stands in no table
 
 Rgb = tuple[int, int, int]
 
