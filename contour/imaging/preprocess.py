@@ -20,14 +20,19 @@ class Preprocessing:
     axes), resampled linearly to `spacing_zyx_mm`, clipped to `clip`, and mapped to (value - `mean`) / `std`. What lies
     outside the image is `clip[0]`, air for a CT.
 
+    An MR's values have no unit: with `percentiles` (low and high), the values that so many percent of the whole image's
+    voxels lie below become 0 and 1 first, and `clip`, `mean` and `std` are on that scale.
+
     Raises:
-        ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, or a `std` not above 0.
+        ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, a `std` not above 0, or
+            percentiles that do not ascend within 0 to 100.
     """
 
     spacing_zyx_mm: tuple[float, float, float]
     clip: tuple[float, float]
     mean: float
     std: float
+    percentiles: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not np.all(np.isfinite((*self.spacing_zyx_mm, *self.clip, self.mean, self.std))):
@@ -38,6 +43,8 @@ class Preprocessing:
             raise ValueError(f"clip {self.clip}: the first value must be below the second")
         if self.std <= 0:
             raise ValueError(f"std {self.std}: must be above 0")
+        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles {self.percentiles}: low and high, ascending, from 0 to 100")
 
     @property
     def padding(self) -> float:
@@ -104,8 +111,18 @@ def at_spacing(volume: Volume, spacing_zyx_mm: tuple[float, float, float]) -> Vo
 def preprocess(volume: Volume, preprocessing: Preprocessing) -> PreparedImage:
     """`volume` as a network's input; see `Preprocessing`."""
     resampled = at_spacing(volume, preprocessing.spacing_zyx_mm)
-    values = resampled.voxels_zyx
+    values = np.asarray(resampled.voxels_zyx, dtype=np.float32)
+    if preprocessing.percentiles is not None:
+        # Of the image as it is stored: resampling at the border of the field must not shift the scale.
+        low, high = np.percentile(volume.voxels_zyx, preprocessing.percentiles)
+        values -= np.float32(low)
+        values /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+    return PreparedImage(normalized(values, preprocessing), resampled.geometry)
+
+
+def normalized(values: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """`values` on the scale of `clip` (HU, or parts of the percentiles' range) as a network sees them, in place."""
     np.clip(values, *preprocessing.clip, out=values)
     values -= np.float32(preprocessing.mean)
     values /= np.float32(preprocessing.std)
-    return PreparedImage(values, resampled.geometry)
+    return values

@@ -3,14 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.inference.package import Label
+from contour.inference.package import Label, Manifest
 
 
 class ExpectedDice:
-    """Sums over the network's planes: probability everywhere, probability inside, and voxels inside, per channel."""
+    """Sums over the network's planes: probability everywhere, probability inside, and voxels inside, per structure."""
 
-    def __init__(self, labels: tuple[Label, ...]) -> None:
+    def __init__(self, manifest: Manifest, labels: tuple[Label, ...]) -> None:
         self._thresholds = {label.channel: label.threshold for label in labels}
+        self._channels = {label.channel: manifest.channels(label) for label in labels}
         self._sums = {label.channel: np.zeros(3) for label in labels}
 
     def feed(self, logits_cyx: NDArray[np.float32]) -> None:
@@ -20,17 +21,22 @@ class ExpectedDice:
         else:
             self._feed_sigmoid(logits_cyx)
 
-    def of(self, channel: int) -> float:
+    def of(self, label: Label) -> float:
         """2 x (probability inside) / (probability everywhere + voxels inside), from 0 to 1; 0 if nothing is inside."""
-        everywhere, inside, voxels = self._sums[channel]
+        everywhere, inside, voxels = self._sums[label.channel]
         return float(2 * inside / (everywhere + voxels)) if voxels else 0.0
 
     def _feed_softmax(self, logits_cyx: NDArray[np.float32]) -> None:
         greatest = logits_cyx.max(axis=0)
         probability = np.exp(logits_cyx - greatest)
         probability /= probability.sum(axis=0)
-        for channel in self._sums:
-            self._sums[channel] += _sums(probability[channel], logits_cyx[channel] == greatest)
+        for channel, together in self._channels.items():
+            winner = logits_cyx[channel] == greatest
+            shared = probability[channel]
+            for other in together[1:]:
+                winner = winner | (logits_cyx[other] == greatest)
+                shared = shared + probability[other]
+            self._sums[channel] += _sums(shared, winner)
 
     def _feed_sigmoid(self, logits_cyx: NDArray[np.float32]) -> None:
         for channel, threshold in self._thresholds.items():

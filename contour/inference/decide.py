@@ -158,12 +158,13 @@ class Painter:
     def __init__(
         self,
         rules: Sequence[Rule],
-        channels: Sequence[int],
+        structures: Sequence[tuple[int, ...]],
         sampling_zyx: tuple[AxisSampling, AxisSampling, AxisSampling],
     ) -> None:
+        """`structures` lists the channels that make up each structure; those of one are decided by one rule."""
         self._rules = tuple(rules)
         self._z, self._y, self._x = sampling_zyx
-        self._pieces: dict[int, list[_Piece]] = {channel: [] for channel in channels}
+        self._pieces: dict[tuple[int, ...], list[_Piece]] = {channels: [] for channels in structures}
         self._previous: _NetworkPlane | None = None
         self._next_z = 0
 
@@ -175,9 +176,9 @@ class Painter:
         self._previous = plane
         self._next_z += 1
 
-    def drawn(self, channel: int) -> tuple[Mask, tuple[int, int, int]]:
-        """The mask of a channel and the image index where it starts; (0, 0, 0) voxels if nothing was painted."""
-        return _joined(self._pieces[channel])
+    def drawn(self, channels: tuple[int, ...]) -> tuple[Mask, tuple[int, int, int]]:
+        """The mask of a structure and the image index where it starts; (0, 0, 0) voxels if nothing was painted."""
+        return _joined(self._pieces[channels])
 
     def _paint_between(self, below: _NetworkPlane, above: _NetworkPlane, planes: NDArray[np.intp]) -> None:
         """Paint the image planes (entries of the z sampling) that lie between two neighbouring network planes."""
@@ -201,10 +202,17 @@ class Painter:
                 self._keep(codes, (self._z.first + int(i), self._y.first + ys.start, self._x.first + xs.start), rule)
 
     def _keep(self, codes_yx: NDArray[np.uint8], start_zyx: tuple[int, int, int], rule: Rule) -> None:
-        for channel, pieces in self._pieces.items():
-            piece = _piece(codes_yx == channel, start_zyx) if rule.decides(channel) else None
+        for channels, pieces in self._pieces.items():
+            piece = _piece(_any_of(codes_yx, channels), start_zyx) if rule.decides(channels[0]) else None
             if piece is not None:
                 pieces.append(piece)
+
+
+def _any_of(codes_yx: NDArray[np.uint8], channels: tuple[int, ...]) -> Mask:
+    inside: Mask = codes_yx == channels[0]
+    for channel in channels[1:]:
+        inside |= codes_yx == channel
+    return inside
 
 
 @dataclass(frozen=True)

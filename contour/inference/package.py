@@ -27,15 +27,18 @@ class Label:
     """One output channel of a network. `name` is the TG-263 name of the structure; channel 0 is background.
 
     `threshold` None means argmax over all channels (softmax networks); a number means a sigmoid channel, inside where
-    its probability is at least the threshold.
+    its probability is at least the threshold. A softmax network gives each voxel to one label: `also` names those whose
+    voxels belong to this structure too (the hippocampi to the brain, the cord to the spinal canal).
 
     Raises:
-        ValueError: a channel below 1 or above 254, an empty name, or a threshold that is not between 0 and 1.
+        ValueError: a channel below 1 or above 254, an empty name, a threshold that is not between 0 and 1, or one
+            beside `also`.
     """
 
     channel: int
     name: str
     threshold: float | None = None
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.channel <= MAX_CHANNEL:
@@ -44,6 +47,8 @@ class Label:
             raise ValueError(f"channel {self.channel}: needs the name of a structure")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ValueError(f"threshold {self.threshold} of {self.name}: must lie between 0 and 1")
+        if self.threshold is not None and self.also:
+            raise ValueError(f"also {self.also} of {self.name}: a sigmoid channel draws its structure whole")
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,18 @@ class Manifest:
         _refuse_repeats("name", [label.name.casefold() for label in self.labels])
         if len({label.threshold is None for label in self.labels}) > 1:
             raise ValueError("labels: either all have a threshold (sigmoid) or none has (softmax)")
+        for label in self.labels:
+            if not set(label.also) <= set(self.names) - {label.name}:
+                raise ValueError(f"also {label.also} of {label.name}: names of other labels")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The TG-263 names of the structures that the network draws, in the order of the labels."""
         return tuple(label.name for label in self.labels)
+
+    def channels(self, label: Label) -> tuple[int, ...]:
+        """The channels whose voxels make up the structure of `label`, its own first."""
+        return (label.channel, *(other.channel for other in self.labels if other.name in label.also))
 
 
 @dataclass(frozen=True)

@@ -83,17 +83,18 @@ def predict(
         patch = larger_patch(box.shape_zyx, patch, options.overlap, most_voxels)
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
-    painter = Painter(_rules(labels), [label.channel for label in labels], _sampling(image, prepared.geometry, box))
-    expected = ExpectedDice(labels)
+    structures = [manifest.channels(label) for label in labels]
+    painter = Painter(_rules(labels), structures, _sampling(image, prepared.geometry, box))
+    expected = ExpectedDice(manifest, labels)
     values = prepared.values_zyx[box.slices]
     region = Region(values, inside[box.slices], patch, options.overlap, manifest.preprocessing.padding)
     for logits_cyx in network.planes(region, progress or _silent):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
     drawn = []
-    for label in labels:
-        mask, offset = _on_image(*painter.drawn(label.channel), volume.geometry)
-        drawn.append(Drawn(label.name, mask, offset, expected.of(label.channel)))
+    for label, channels in zip(labels, structures, strict=True):
+        mask, offset = _on_image(*painter.drawn(channels), volume.geometry)
+        drawn.append(Drawn(label.name, mask, offset, expected.of(label)))
     return tuple(drawn)
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from contour.core.volume import Modality
 from contour.imaging.preprocess import Preprocessing
+from contour.training.appearance import SynthesisConfig
 
 
 @dataclass(frozen=True)
@@ -11,11 +13,14 @@ class TrainedLabel:
     """A structure to learn: its TG-263 name, and the names it has in the cases if not that, joined into one mask.
 
     `patches` is how often a patch is centred on it, relative to the other structures and to background, which has 1.
+    `also` names labels that lie inside this one (the hippocampi in the brain): where such a label was not drawn, its
+    voxels are this one's, and what the network draws of it counts to this structure.
     """
 
     name: str
     sources: tuple[str, ...] = ()
     patches: float = 1.0
+    also: tuple[str, ...] = ()
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -120,10 +125,11 @@ class TrainingConfig:
     """A whole training run. `precision` is Lightning's ("bf16-mixed", "32-true", "16-mixed").
 
     Where structures of a case overlap, the later of `labels` counts. `largest_patch_voxels` goes into the package: how
-    large the patches may grow when the network draws.
+    large the patches may grow when the network draws. `synthesis` says how the tissues of cases without an image look.
 
     Raises:
-        ValueError: no labels, labels of one name, or a patch that the network's levels do not divide.
+        ValueError: no labels, labels of one name, a label inside two others or inside one that is not there, or a patch
+            that the network's levels do not divide.
     """
 
     name: str
@@ -140,11 +146,22 @@ class TrainingConfig:
     memory_layout: MemoryLayout = MemoryLayout.CONTIGUOUS
     validation: ValidationConfig = ValidationConfig()
     largest_patch_voxels: int | None = None
+    modality: Modality = Modality.CT
+    synthesis: SynthesisConfig | None = None
 
     def __post_init__(self) -> None:
         names = [label.name for label in self.labels]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"labels {names}: at least one, each name once")
+        inner = [name for label in self.labels for name in label.also]
+        if len(set(inner)) < len(inner) or not set(inner) <= set(names):
+            raise ValueError(f"also {inner}: names of labels, each inside one other at most")
         divisor = 2 ** (len(self.network.filters) - 1)
         if any(n < divisor or n % divisor for n in self.patch_shape_zyx):
             raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: multiples of {divisor}, one half per level")
+
+    @property
+    def around(self) -> tuple[int | None, ...]:
+        """For each label the index of the one that it lies inside, or None."""
+        outer = {name: i for i, label in enumerate(self.labels) for name in label.also}
+        return tuple(outer.get(label.name) for label in self.labels)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from contour.config import load_config
 from contour.core.errors import PackageError
-from contour.core.volume import Modality
 from contour.inference.engine import Progress, Region
 from contour.inference.package import Label, Manifest, Training
 from contour.inference.tiling import stride
@@ -100,12 +99,12 @@ def manifest_of(config: TrainingConfig, version: str, sha256: str, training: Tra
         name=config.name,
         version=version,
         title=config.title,
-        modality=Modality.CT,
+        modality=config.modality,
         onnx_sha256=sha256,
         licence=config.licence,
         patch_shape_zyx=config.patch_shape_zyx,
         preprocessing=config.preprocessing,
-        labels=tuple(Label(i, label.name) for i, label in enumerate(config.labels, start=1)),
+        labels=tuple(Label(i, label.name, also=label.also) for i, label in enumerate(config.labels, start=1)),
         training=training,
         largest_patch_voxels=config.largest_patch_voxels,
     )

@@ -12,18 +12,21 @@ from torch.nn import functional
 
 from contour.training.prepared import UNKNOWN
 
+Around = tuple[int | None, ...]  # for each structure the index of the one that it lies inside, or None
 
-def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+
+def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor, around: Around = ()) -> Tensor:
     """The sum of cross-entropy and 1 - soft Dice, each averaged over what counts.
 
     Args:
         logits: (batch, channels, z, y, x), channel 0 is background.
         labels: (batch, z, y, x) integers; 255 is unknown and does not count.
         drawn: booleans that broadcast to (batch, channels - 1, z, y, x): where which structure's outline is complete.
+        around: for each structure the index of the one that it lies inside (the brain around a hippocampus), or None.
 
     """
     known = labels != UNKNOWN
-    log_probability = marginalized(functional.log_softmax(logits.float(), dim=1), drawn)
+    log_probability = marginalized(functional.log_softmax(logits.float(), dim=1), drawn, around)
     target = torch.where(known, labels, 0).long()
     losses = functional.nll_loss(log_probability, target, reduction="none")
     cross_entropy = (losses * known).sum() / known.sum().clamp(min=1)
@@ -36,14 +39,30 @@ def drawn_where(regions: Tensor, drawn: Tensor) -> Tensor:
     return torch.stack(looked_up).movedim(-1, 1)
 
 
-def marginalized(log_probability: Tensor, drawn: Tensor) -> Tensor:
-    """Log probabilities in which undrawn structures count as background, and have (nearly) none of their own."""
+def marginalized(log_probability: Tensor, drawn: Tensor, around: Around = ()) -> Tensor:
+    """Log probabilities in which undrawn structures have (nearly) none of their own.
+
+    Theirs counts to the structure that they lie inside where that was drawn, and to the background otherwise.
+    """
     if bool(drawn.all()):
         return log_probability
-    structures = log_probability[:, 1:]
-    with_background = torch.cat([log_probability[:, :1], structures.masked_fill(drawn, -torch.inf)], dim=1)
+    structures, taken = _within_outer(log_probability[:, 1:], drawn, around)
+    with_background = torch.cat([log_probability[:, :1], structures.masked_fill(drawn | taken, -torch.inf)], dim=1)
     background = with_background.logsumexp(dim=1, keepdim=True)
     return torch.cat([background, structures.masked_fill(~drawn, -30.0)], dim=1)  # exp(-30) is nothing, and finite
+
+
+def _within_outer(structures: Tensor, drawn: Tensor, around: Around) -> tuple[Tensor, Tensor]:
+    """Log probabilities with those of undrawn inner structures added to the drawn ones around, and which these are."""
+    taken = torch.zeros_like(drawn)
+    columns = list(structures.unbind(dim=1))
+    for inner, outer in enumerate(around):
+        if outer is None:
+            continue
+        taken[:, inner] = ~drawn[:, inner] & drawn[:, outer]
+        given = columns[inner].masked_fill(~taken[:, inner], -torch.inf)
+        columns[outer] = torch.logaddexp(columns[outer], given)
+    return torch.stack(columns, dim=1), taken
 
 
 def _dice_loss(log_probability: Tensor, target: Tensor, known: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from monai import transforms as mt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from contour.core.errors import ConfigError
+from contour.imaging.preprocess import normalized
+from contour.training.appearance import SynthesisConfig, draw_appearance
 from contour.training.config import AugmentationConfig, TrainingConfig
 from contour.training.prepared import PreparedCase, load_prepared
 
@@ -38,9 +41,29 @@ class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
         return data
 
 
-def patch_transform(config: TrainingConfig) -> mt.Compose:
-    """From a whole case to one augmented patch, by MONAI's dictionary transforms."""
+class DrawnAppearanced(mt.Randomizable, mt.MapTransform):
+    """Tissue codes become an image on the network's scale."""
+
+    def __init__(self, key: str, config: TrainingConfig, synthesis: SynthesisConfig) -> None:
+        mt.MapTransform.__init__(self, (key,))
+        self.config = config
+        self.synthesis = synthesis
+
+    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The dictionary with the codes (1, z, y, x) replaced by an image of that shape."""
+        preprocessing = self.config.preprocessing
+        codes = np.asarray(data[self.keys[0]][0]).astype(np.uint8)
+        image = draw_appearance(codes, self.synthesis, preprocessing.spacing_zyx_mm, self.R)
+        return {**data, self.keys[0]: torch.from_numpy(normalized(image, preprocessing))[None]}
+
+
+def patch_transform(config: TrainingConfig, synthesis: SynthesisConfig | None = None) -> mt.Compose:
+    """From a whole case to one augmented patch, by MONAI's dictionary transforms.
+
+    With `synthesis`, the case's image holds tissue codes, of which code 0 lies around it.
+    """
     augment = config.augmentation
+    around = config.preprocessing.padding if synthesis is None else 0
     large = tuple(int(np.ceil(n * MARGIN)) for n in config.patch_shape_zyx)
     return mt.Compose(
         [
@@ -54,10 +77,11 @@ def patch_transform(config: TrainingConfig) -> mt.Compose:
                 allow_smaller=True,
                 warn=False,
             ),
-            mt.SpatialPadd(("image",), large, constant_values=config.preprocessing.padding),
+            mt.SpatialPadd(("image",), large, constant_values=around),
             mt.SpatialPadd(("label",), large, constant_values=0),
             mt.SpatialPadd(("regions",), large, mode="edge"),
-            *_spatial(config),
+            _spatial(config, "bilinear" if synthesis is None else "nearest"),
+            *([] if synthesis is None else [DrawnAppearanced("image", config, synthesis)]),
             TruncatedFieldOfViewd(("image", "label"), config.preprocessing.padding, augment.truncate_probability),
             mt.RandGaussianSmoothd("image", (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), prob=0.2),
             mt.RandSimulateLowResolutiond("image", prob=augment.low_resolution_probability, zoom_range=(0.5, 1.0)),
@@ -70,7 +94,7 @@ def patch_transform(config: TrainingConfig) -> mt.Compose:
     )
 
 
-def _spatial(config: TrainingConfig) -> list[mt.Transform]:
+def _spatial(config: TrainingConfig, image_mode: str) -> mt.Transform:
     augment: AugmentationConfig = config.augmentation
     spacing = min(config.preprocessing.spacing_zyx_mm)
     turn = np.deg2rad(augment.rotate_degrees)
@@ -79,19 +103,17 @@ def _spatial(config: TrainingConfig) -> list[mt.Transform]:
         "spatial_size": config.patch_shape_zyx,
         "rotate_range": (turn, turn / 2, turn / 2),
         "scale_range": ((-augment.scale, augment.scale),) * 3,
-        "mode": ("bilinear", "nearest", "nearest"),
+        "mode": (image_mode, "nearest", "nearest"),
         "padding_mode": "border",
     }
-    return [
-        mt.OneOf(
-            [
-                # The offsets are smoothed white noise: their size after smoothing is set by magnitude and sigma both.
-                mt.Rand3DElasticd(KEYS, (5.0, 8.0), elastic, prob=1.0, **shared),
-                mt.RandAffined(KEYS, prob=1.0, **shared),
-            ],
-            weights=(augment.elastic_probability, 1 - augment.elastic_probability),
-        )
-    ]
+    return mt.OneOf(
+        [
+            # The offsets are smoothed white noise: their size after smoothing is set by magnitude and sigma both.
+            mt.Rand3DElasticd(KEYS, (5.0, 8.0), elastic, prob=1.0, **shared),
+            mt.RandAffined(KEYS, prob=1.0, **shared),
+        ],
+        weights=(augment.elastic_probability, 1 - augment.elastic_probability),
+    )
 
 
 class PatchDataset(Dataset[dict[str, Tensor]]):
@@ -99,21 +121,33 @@ class PatchDataset(Dataset[dict[str, Tensor]]):
 
     Seed and number decide the patch, so that neither the count of workers nor an interruption changes what a network
     is shown. Cases are held in memory, with the voxels of each class listed once.
+
+    Raises:
+        ConfigError: a case has tissues instead of an image, and the configuration says nothing of how they look.
     """
 
     def __init__(self, cases: tuple[Path, ...], weights: tuple[float, ...], config: TrainingConfig) -> None:
         self.config = config
         self.weights = np.asarray(weights) / np.sum(weights)
         self.transform = patch_transform(config)
+        self.synthesis = patch_transform(config, config.synthesis) if config.synthesis is not None else None
         to_indices = mt.ClassesToIndicesd("label", num_classes=len(config.labels) + 1, max_samples_per_class=20000)
-        self.items = [to_indices(case_item(load_prepared(path))) for path in cases]
+        prepared = [load_prepared(path) for path in cases]
+        self.drawn_anew = [case.tissues_zyx is not None for case in prepared]
+        if self.synthesis is None and any(self.drawn_anew):
+            without_image = str(cases[self.drawn_anew.index(True)])
+            raise ConfigError(
+                without_image, "has tissues and no image", "an image, or `synthesis` in the configuration"
+            )
+        self.items = [to_indices(case_item(case)) for case in prepared]
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         """Image, label and regions (1, z, y, x) of patch `number`, and drawn (regions, structures)."""
         rng = np.random.default_rng((self.config.schedule.seed, number))
-        item = self.items[int(rng.choice(len(self.items), p=self.weights))]
-        self.transform.set_random_state(seed=int(rng.integers(2**32)))
-        patch: dict[str, Tensor] = self.transform(dict(item))[0]  # the sampler answers a list, here of one patch
+        chosen = int(rng.choice(len(self.items), p=self.weights))
+        transform = self.synthesis if self.synthesis is not None and self.drawn_anew[chosen] else self.transform
+        transform.set_random_state(seed=int(rng.integers(2**32)))
+        patch: dict[str, Tensor] = transform(dict(self.items[chosen]))[0]  # the sampler answers a list, here of one
         return patch
 
 
@@ -158,13 +192,14 @@ class WholeCases(Dataset[dict[str, Tensor]]):
 
 
 def case_item(case: PreparedCase) -> dict[str, Tensor]:
-    """A case in the form that MONAI's dictionary transforms take."""
+    """A case in the form that MONAI's dictionary transforms take; where it has tissues, they stand as its image."""
     # Every case of a batch needs a table of one size: a region for each start and end of each label is the most.
     labels = case.drawn.shape[1]
     drawn = torch.zeros(2 * labels + 1, labels, dtype=torch.bool)
     drawn[: len(case.drawn)] = torch.from_numpy(case.drawn)
+    image = case.image_zyx if case.tissues_zyx is None else case.tissues_zyx
     return {
-        "image": torch.from_numpy(case.image_zyx.astype(np.float32))[None],
+        "image": torch.from_numpy(image.astype(np.float32))[None],
         "label": torch.from_numpy(case.labels_zyx)[None],
         "regions": torch.from_numpy(case.regions_zyx)[None],
         "drawn": drawn,

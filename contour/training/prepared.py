@@ -32,6 +32,9 @@ class PreparedCase:
     holds 0 for background, i for the i-th label, and 255 where the label is unknown. `regions_zyx` (uint8) says in
     which row of `drawn` (regions, labels) each voxel looks up which labels are complete there: where a label is not,
     background means "background or one of those".
+
+    A case without an image has `tissues_zyx` instead (uint8, codes of `SynthesisConfig.tissues`), from which every
+    patch is given an appearance of its own; its `image_zyx` has no voxels.
     """
 
     name: str
@@ -39,19 +42,19 @@ class PreparedCase:
     labels_zyx: NDArray[np.uint8]
     regions_zyx: NDArray[np.uint8]
     drawn: NDArray[np.bool_]
+    tissues_zyx: NDArray[np.uint8] | None = None
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What is stored of the case, by name."""
+        stored = {name: getattr(self, name) for name in ("image_zyx", "labels_zyx", "regions_zyx", "drawn")}
+        return stored if self.tissues_zyx is None else {**stored, "tissues_zyx": self.tissues_zyx}
 
 
 def save_prepared(case: PreparedCase, path: Path) -> None:
     """Writes the case as a compressed `.npz`; a partial file never bears the final name."""
     part = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        part,
-        image_zyx=case.image_zyx,
-        labels_zyx=case.labels_zyx,
-        regions_zyx=case.regions_zyx,
-        drawn=case.drawn,
-        name=np.array(case.name),
-    )
+    np.savez_compressed(part, name=np.array(case.name), **case.arrays)  # type: ignore[arg-type]  # its stubs do not know
     part.replace(path)
 
 
@@ -64,6 +67,7 @@ def load_prepared(path: Path) -> PreparedCase:
             labels_zyx=stored["labels_zyx"],
             regions_zyx=stored["regions_zyx"],
             drawn=stored["drawn"],
+            tissues_zyx=stored.get("tissues_zyx"),
         )
 
 
@@ -102,6 +106,24 @@ def prepare_label_map(
     return PreparedCase(name, prepared.values_zyx.astype(np.float16), labels, regions, drawn[None])
 
 
+def prepare_tissue_map(
+    name: str,
+    tissues: Volume,
+    labels_zyx: NDArray[np.uint8],
+    drawn: NDArray[np.bool_],
+    preprocessing: Preprocessing,
+) -> PreparedCase:
+    """A prepared case without an image: `tissues` (codes as voxels, uint8) and labels on one grid.
+
+    Labels and `drawn` are as in `prepare_label_map`.
+    """
+    target = canonical_geometry(tissues.geometry).respaced(preprocessing.spacing_zyx_mm)
+    labels = resample_labels(labels_zyx, tissues.geometry, target)
+    codes = resample_labels(tissues.voxels_zyx.astype(np.uint8), tissues.geometry, target)
+    regions = np.zeros(labels.shape, dtype=np.uint8)
+    return PreparedCase(name, np.zeros((0, 0, 0), dtype=np.float16), labels, regions, drawn[None], codes)
+
+
 def resample_labels(labels_zyx: NDArray[np.uint8], geometry: Geometry, target: Geometry) -> NDArray[np.uint8]:
     """The label with the largest share of each voxel of `target`, a canonical grid, from labels on `geometry`.
 
@@ -125,7 +147,7 @@ def cases_sha256(paths: tuple[Path, ...], preprocessing: Preprocessing) -> str:
     for path in sorted(paths, key=lambda p: p.name):
         case = load_prepared(path)
         digest.update(case.name.encode())
-        for array in (case.image_zyx, case.labels_zyx, case.regions_zyx, case.drawn):
+        for array in case.arrays.values():
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -134,3 +134,20 @@ def test_cubic_voxels_are_canonical() -> None:
     assert cubic.geometry.spacing_zyx_mm == (4.0, 4.0, 4.0)
     assert cubic.geometry.axes_lps[0] == (0.0, 0.0, 1.0)
     assert cubic.voxels_zyx[0, 0, 0] > cubic.voxels_zyx[-1, 0, 0]
+
+
+def test_percentiles_make_one_scale_of_any_gain_and_offset():
+    rng = np.random.default_rng(5)
+    geometry = turned((2, 1, 0), (1.0, 1.0, 1.0))
+    values = rng.uniform(0, 1000, geometry.shape_zyx).astype(np.float32)
+    mr = Preprocessing((3.0, 1.5, 0.75), clip=(0.0, 1.5), mean=0.0, std=1.0, percentiles=(1.0, 99.0))
+    one = preprocess(Volume(values, geometry, Modality.MR), mr).values_zyx
+    other = preprocess(Volume(7 * values + 50, geometry, Modality.MR), mr).values_zyx
+    assert other == pytest.approx(one, abs=1e-4)
+    assert np.percentile(one, 99) == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("percentiles", [(50.0, 50.0), (-1.0, 99.0), (1.0, 101.0)])
+def test_percentiles_ascend_within_a_hundred(percentiles):
+    with pytest.raises(ValueError, match="percentiles"):
+        Preprocessing((1.0, 1.0, 1.0), (0.0, 1.0), 0.0, 1.0, percentiles)

@@ -36,7 +36,7 @@ def blobs(rng: np.random.Generator, channels: int, shape: tuple[int, int, int]) 
 
 def painted(painter: Painter, channel: int, sampling: tuple[AxisSampling, ...]) -> NDArray[np.bool_]:
     """A channel's mask on all the image voxels of `sampling`."""
-    mask, offset = painter.drawn(channel)
+    mask, offset = painter.drawn((channel,))
     whole = np.zeros([s.lower.size for s in sampling], dtype=bool)
     start = [o - s.first for o, s in zip(offset, sampling, strict=True)]
     if mask.size:
@@ -50,7 +50,7 @@ def test_the_winner_is_that_of_interpolating_everything(shape: tuple[int, int, i
     rng = np.random.default_rng(seed)
     logits = blobs(rng, 4, shape)
     z, y, x = (axis_sampling(rng, n) for n in shape)
-    painter = Painter([Winner()], [1, 3], (z, y, x))
+    painter = Painter([Winner()], [(1,), (3,)], (z, y, x))
     for plane in range(shape[0]):
         painter.feed(logits[:, plane])
     expected = interpolated(logits, (z, y, x))
@@ -67,7 +67,7 @@ def test_thresholds_are_those_of_interpolating_everything(seed: int) -> None:
     shape = (6, 7, 9)
     logits = blobs(rng, 3, shape)
     sampling = (axis_sampling(rng, 6), axis_sampling(rng, 7), axis_sampling(rng, 9))
-    painter = Painter([AtLeast(1, -0.5), AtLeast(2, 1.0)], [1, 2], sampling)
+    painter = Painter([AtLeast(1, -0.5), AtLeast(2, 1.0)], [(1,), (2,)], sampling)
     for plane in range(shape[0]):
         painter.feed(logits[:, plane])
     for channel, threshold in ((1, -0.5), (2, 1.0)):
@@ -81,15 +81,15 @@ def test_a_class_that_wins_no_corner_can_win_between_them() -> None:
     logits = np.array([[[5.0, -9.0]], [[-9.0, 5.0]], [[4.0, 4.0]]], dtype=np.float32)  # (channel, y, x)
     x = AxisSampling.of(0, np.array([0.0, 0.5, 1.0]), 2)
     one = AxisSampling.of(0, np.array([0.0]), 1)
-    painter = Painter([Winner()], [1, 2], (one, one, x))
+    painter = Painter([Winner()], [(1,), (2,)], (one, one, x))
     painter.feed(logits)
-    assert painter.drawn(2)[1] == (0, 0, 1)
-    assert painter.drawn(2)[0].shape == (1, 1, 1)
-    assert painter.drawn(1)[1] == (0, 0, 2)
+    assert painter.drawn((2,))[1] == (0, 0, 1)
+    assert painter.drawn((2,))[0].shape == (1, 1, 1)
+    assert painter.drawn((1,))[1] == (0, 0, 2)
 
 
 def test_nothing_painted_is_empty() -> None:
     one = AxisSampling.of(0, np.array([0.0]), 1)
-    painter = Painter([Winner()], [1], (one, one, one))
+    painter = Painter([Winner()], [(1,)], (one, one, one))
     painter.feed(np.array([1.0, 0.0], dtype=np.float32).reshape(2, 1, 1))
-    assert painter.drawn(1)[0].shape == (0, 0, 0)
+    assert painter.drawn((1,))[0].shape == (0, 0, 0)

@@ -81,3 +81,12 @@ def test_the_first_folder_counts_and_missing_folders_do_not_matter(package: Mode
     found = available_packages((tmp_path / "own", tmp_path, tmp_path / "nowhere"))
     assert [p.manifest.name for p in found] == ["b_side", "tiny"]
     assert found[1].folder == own.folder
+
+
+def test_a_label_may_include_others_by_name(package):
+    labels = (Label(1, "Brain", also=("Hippocampus_L",)), Label(2, "Hippocampus_L"))
+    manifest = replace(package.manifest, labels=labels)
+    assert manifest.channels(labels[0]) == (1, 2)
+    assert manifest.channels(labels[1]) == (2,)
+    with pytest.raises(ValueError, match="names of other labels"):
+        replace(package.manifest, labels=(Label(1, "Brain", also=("Heart",)),))

@@ -242,3 +242,19 @@ def test_the_spacing_of_the_network_is_the_manifests(tmp_path: Path) -> None:
     geometry = centred((40, 50, 60), (4.0, 3.0, 3.0))
     (heart,) = predict(open_network(package), patient(geometry, (5.0, 0.0, 8.0)), ("Heart",))
     np.testing.assert_allclose(in_patient(heart, geometry).mean(axis=0), (5, 0, 8), atol=0.25)
+
+
+def test_a_structure_may_hold_the_voxels_of_another(tmp_path):
+    labels = (Label(1, "Body", also=("Heart",)), Label(2, "Heart"))
+    package = make_package(tmp_path, linear_network(SLOPES, INTERCEPTS), labels)
+    volume = patient(oblique((40, 60, 60), (5.0, 3.0, 3.0)))
+    whole, heart = predict(open_network(package, SessionOptions(threads=1)), volume, ("Body", "Heart"))
+    alone = predict(
+        open_network(
+            make_package(tmp_path / "alone", linear_network(SLOPES, INTERCEPTS), LABELS), SessionOptions(threads=1)
+        ),
+        volume,
+        ("Body",),
+    )[0]
+    assert np.count_nonzero(whole.mask_zyx) == np.count_nonzero(alone.mask_zyx) + np.count_nonzero(heart.mask_zyx)
+    assert whole.confidence > 0.9

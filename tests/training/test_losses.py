@@ -71,3 +71,18 @@ def test_what_is_drawn_in_a_part_of_the_patch_is_background_there_only() -> None
     assert (gradient[0, 2, 0, 0, :2] > 0).all()
     assert (gradient[0, 2, 0, 0, 2:] < 0).all()
     assert (gradient[0, 1] > 0).all()
+
+
+def test_an_inner_structure_that_was_not_drawn_counts_to_the_one_around_it():
+    """The brain was drawn, the hippocampus in it was not: a network that says hippocampus there is right."""
+    labels = torch.ones(1, 1, 1, 4, dtype=torch.long)  # brain
+    logits = torch.zeros(1, 3, 1, 1, 4)
+    logits[:, 2] = 20.0  # it says: hippocampus
+    drawn = torch.tensor([True, False]).view(1, 2, 1, 1, 1)
+    wrong = marginal_dice_ce(logits, labels, drawn)
+    right = marginal_dice_ce(logits, labels, drawn, (None, 0))
+    assert right < 1e-3 < wrong
+    background = torch.zeros_like(labels)
+    assert marginal_dice_ce(logits, background, drawn, (None, 0)) > 10  # outside the brain it is wrong all the same
+    undrawn = torch.tensor([False, False]).view(1, 2, 1, 1, 1)
+    assert marginal_dice_ce(logits, background, undrawn, (None, 0)) < 1e-3
