@@ -1,9 +1,9 @@
 """How the tissues of a label map look: an image drawn anew for every patch.
 
 The idea is SynthSeg's (Billot et al., Medical Image Analysis 86, 2023): a network that has seen every plausible value
-of a tissue learns shape and neighbourhood instead. CT values are physical, so each tissue draws its mean from a range of HU,
-and contrast medium is one number that every blood pool of a patch shares; MR values are drawn at random, or near what
-a usual sequence shows.
+of a tissue learns shape and neighbourhood instead. CT values are physical, so each tissue draws its mean from a range
+of HU, and contrast medium is one number that every blood pool of a patch shares; MR values are drawn at random, or
+near what a usual sequence shows.
 """
 
 from dataclasses import dataclass
