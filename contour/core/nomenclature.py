@@ -15,6 +15,7 @@ from typing import NamedTuple
 from contour.core.structures import InterpretedType
 
 MAX_NAME_LENGTH = 16
+PARTIAL_SIGN = "~"  # TG-263, guiding principle for structures that are not there in whole
 UNNAMED_COLOR_RGB = (255, 255, 255)  # of what stands in no table
 
 Rgb = tuple[int, int, int]
@@ -49,8 +50,12 @@ def lookup(name: str) -> NomenclatureEntry | None:
     """The entry of a TG-263 name (case matters), or None for a name that TG-263's rules do not explain.
 
     Besides the table of anatomy this knows planning risk volumes (`SpinalCord_PRV05`: the organ's colour, AVOIDANCE,
-    no code, since the region is not the organ) and targets (`GTV...`, `CTV...`, `PTV...`).
+    no code, since the region is not the organ), targets (`GTV...`, `CTV...`, `PTV...`), and parts of all of these
+    (`~Liver`: as the liver, for all of it is liver).
     """
+    if name.startswith(PARTIAL_SIGN):
+        whole = lookup(whole_name(name)) if not name.startswith(2 * PARTIAL_SIGN) else None
+        return replace(whole, name=name) if whole else None
     entry = _table().get(name)
     if entry is not None:
         return entry
@@ -63,6 +68,20 @@ def lookup(name: str) -> NomenclatureEntry | None:
         kind, color = _TARGETS[target[0]]
         return NomenclatureEntry(name, kind, color)
     return None
+
+
+def whole_name(name: str) -> str:
+    """The structure that a name means, be it there in whole or in part: `~Liver` is Liver."""
+    return name.removeprefix(PARTIAL_SIGN)
+
+
+def partial_name(name: str) -> str | None:
+    """The name of a structure of which only a part is there, or None where 16 characters do not hold it.
+
+    TG-263 marks it by a tilde in front: a volume, or a dose to a part of it, is not the organ's.
+    """
+    partial = PARTIAL_SIGN + whole_name(name)
+    return partial if len(partial) <= MAX_NAME_LENGTH else None
 
 
 def known_names() -> tuple[str, ...]:

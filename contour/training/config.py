@@ -93,7 +93,10 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Ranges of the random changes; mirroring is not offered, because it would turn left into right."""
+    """Ranges of the random changes; mirroring is not offered, because it would turn left into right.
+
+    `truncate_probability` is for an end of the patch that is cut off, `window_probability` for all but a random box.
+    """
 
     rotate_degrees: float
     scale: float
@@ -103,6 +106,7 @@ class AugmentationConfig:
     noise: float
     low_resolution_probability: float
     truncate_probability: float
+    window_probability: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,38 @@ class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
         return data
 
 
+class WindowedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
+    """Leaves a random box of the patch and blanks the rest, as a scan shows part of a body.
+
+    Along z the box is any part from a fifth on, in plane from 60 %; labels outside it become background.
+    """
+
+    LEAST_ZYX = (0.2, 0.6, 0.6)
+
+    def __init__(self, keys: tuple[str, str], padding: float, prob: float) -> None:
+        mt.MapTransform.__init__(self, keys)
+        mt.RandomizableTransform.__init__(self, prob)
+        self.padding = padding
+
+    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same dictionary with image and label blanked in place."""
+        self.randomize(None)
+        if not self._do_transform:
+            return data
+        image, label = data[self.keys[0]], data[self.keys[1]]
+        # Whole in plane as often as not: most scans are.
+        axes = (0,) if self.R.random_sample() < 0.5 else (0, 1, 2)
+        for axis in axes:
+            n = image.shape[axis + 1]
+            kept = round(n * self.R.uniform(self.LEAST_ZYX[axis], 1.0))
+            first = int(self.R.randint(0, n - kept + 1))
+            for ends in (slice(0, first), slice(first + kept, n)):
+                outside = (slice(None),) * (axis + 1) + (ends,)
+                image[outside] = self.padding
+                label[outside] = 0
+        return data
+
+
 class DrawnAppearanced(mt.Randomizable, mt.MapTransform):
     """Tissue codes become an image on the network's scale."""
 
@@ -83,6 +115,7 @@ def patch_transform(config: TrainingConfig, synthesis: SynthesisConfig | None = 
             _spatial(config, "bilinear" if synthesis is None else "nearest"),
             *([] if synthesis is None else [DrawnAppearanced("image", config, synthesis)]),
             TruncatedFieldOfViewd(("image", "label"), config.preprocessing.padding, augment.truncate_probability),
+            *_windowed(config),
             mt.RandGaussianSmoothd("image", (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), prob=0.2),
             mt.RandSimulateLowResolutiond("image", prob=augment.low_resolution_probability, zoom_range=(0.5, 1.0)),
             mt.RandScaleIntensityd("image", factors=0.1, prob=0.5),
@@ -92,6 +125,12 @@ def patch_transform(config: TrainingConfig, synthesis: SynthesisConfig | None = 
             mt.ToTensord((*KEYS, "drawn"), track_meta=False),
         ]
     )
+
+
+def _windowed(config: TrainingConfig) -> list[mt.Transform]:
+    probability = config.augmentation.window_probability
+    # Nothing where it is not asked for: each transform takes a seed, and other trainings must find the same patches.
+    return [WindowedFieldOfViewd(("image", "label"), config.preprocessing.padding, probability)] if probability else []
 
 
 def _spatial(config: TrainingConfig, image_mode: str) -> mt.Transform:

@@ -1,10 +1,21 @@
 """TG-263 names, their codes against pydicom's copy of DICOM PS3.16, and the rules a name must keep."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from pydicom.sr._concepts_dict import concepts
 
-from contour.core.nomenclature import BOTH, LEFT, RIGHT, known_names, lookup, validate_name, validate_names
+from contour.core.nomenclature import (
+    BOTH,
+    LEFT,
+    RIGHT,
+    known_names,
+    lookup,
+    partial_name,
+    validate_name,
+    validate_names,
+    whole_name,
+)
 from contour.core.structures import InterpretedType
 
 
@@ -77,6 +88,21 @@ def test_unknown_names_have_no_entry():
     assert lookup("left_lung") is None
     assert lookup("lung_l") is None
     assert lookup("Nothing_PRV05") is None
+
+
+def test_a_part_of_a_structure_is_known_as_the_structure():
+    for name in (*known_names(), "SpinalCord_PRV5", "PTV_5000"):
+        partial = partial_name(name)
+        if partial is None:
+            assert len(name) == 16  # as long as a name may be: there is no room for the tilde
+            continue
+        assert whole_name(partial) == name == whole_name(name)
+        assert partial_name(partial) == partial
+        assert validate_name(partial) == ()
+        assert replace(entry(partial), name=name) == entry(name)
+    assert partial_name("Lobe_Occipital_L") is None
+    assert lookup("~Lebber") is None
+    assert lookup("~~Liver") is None
 
 
 def test_names_that_planning_systems_refuse():

@@ -12,7 +12,7 @@ from tiny_training import tiny_cases, tiny_config
 
 from contour.training.config import Curve, MemoryLayout, TrainingConfig
 from contour.training.fit import Hardware, fit, steps_done, trained_network
-from contour.training.patches import PatchDataset, TruncatedFieldOfViewd
+from contour.training.patches import PatchDataset, TruncatedFieldOfViewd, WindowedFieldOfViewd
 from contour.training.prepared import UNKNOWN, load_prepared
 from scripts.thorax_ct.refine import refine
 
@@ -147,6 +147,25 @@ def test_a_truncated_patch_is_air_and_background_at_one_end() -> None:
     assert 1 <= gone.sum() < 6
     assert gone[0] != gone[-1]
     assert (result["image"][0, :, 0, 0].numpy() == np.where(gone, -3.0, 1.0)).all()
+
+
+def test_a_windowed_patch_keeps_a_box_and_is_air_and_background_elsewhere() -> None:
+    transform = WindowedFieldOfViewd(("image", "label"), padding=-3.0, prob=1.0)
+    parts = []
+    for seed in range(20):
+        transform.set_random_state(seed=seed)
+        patch = {"image": torch.ones(1, 20, 10, 10), "label": torch.ones(1, 20, 10, 10)}
+        result = transform(patch)
+        kept = result["label"][0].numpy() == 1
+        assert (result["image"][0].numpy() == np.where(kept, 1.0, -3.0)).all()
+        sides = [kept.any(axis=tuple(i for i in range(3) if i != axis)) for axis in range(3)]
+        assert kept.sum() == np.prod([side.sum() for side in sides])  # a box
+        assert [np.ptp(np.flatnonzero(side)) + 1 for side in sides] == [side.sum() for side in sides]
+        parts.append([side.mean() for side in sides])
+    least = np.min(parts, axis=0)
+    assert (least >= (0.2, 0.6, 0.6)).all()
+    assert least[0] < 0.5
+    assert 5 <= sum(part[1] == part[2] == 1 for part in parts) <= 15  # as often as not whole in plane
 
 
 def test_refining_fuses_registration_and_network_and_leaves_contradictions_unknown(trained: tuple[Path, Path]) -> None:
