@@ -1,0 +1,1 @@
+"""Builds the shipped package `models/brain_mr` from public data."""
