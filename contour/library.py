@@ -8,6 +8,8 @@ from contour.core.nomenclature import validate_names
 from contour.core.protocol import Protocol
 from contour.inference.package import PACKAGE_NAME, ModelPackage, available_packages, load_package
 
+LOCATOR = "locate_{}"  # packages that locate, by modality
+
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -50,6 +52,17 @@ def packages_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> tuple[Mo
         PackageError: one is missing or not whole.
     """
     return tuple(find_package(name, folders) for name in protocol.packages)
+
+
+def locator_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> ModelPackage | None:
+    """The package that finds where in the body an image of the protocol's modality lies; None where there is none.
+
+    Raises:
+        PackageError: it is there, and not whole.
+    """
+    name = LOCATOR.format(protocol.modality.lower())
+    installed = any((folder / name).is_dir() for folder in (*folders, shipped_folder("models")))
+    return find_package(name, folders) if installed else None
 
 
 def find_package(name: str, folders: tuple[Path, ...] = ()) -> ModelPackage:

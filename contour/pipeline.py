@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from contour import __version__
 from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
+from contour.core.geometry import Box, Geometry
 from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
@@ -28,9 +30,11 @@ from contour.imaging.contours import TraceOptions
 from contour.imaging.postprocess import finish
 from contour.imaging.preview import PreviewOptions, write_preview
 from contour.inference.engine import NetworkEngine
-from contour.inference.predict import predict
+from contour.inference.locate import Location, locate
+from contour.inference.predict import PredictOptions, predict
 from contour.qa.image import check_image
-from contour.qa.structures import check_structures
+from contour.qa.structures import check_structures, named_as_parts
+from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site
 
 RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
@@ -42,16 +46,23 @@ BODY_NAMES = ("Body", "External")  # drawn from the image's values where no pack
 SMOOTHING_PIXELS = 0.3
 DECIMATION_PIXELS = 0.1
 
+NOTHING = (np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))  # a mask and where it starts
+
+Share = tuple[NetworkEngine, tuple[ProtocolStructure, ...]]  # a network, and what it is to draw
 Progress = Callable[[str, float], None]  # a stage's name, and the part of it that is done, 0 to 1
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set."""
+    """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set.
+
+    `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`.
+    """
 
     series_instance_uid: str | None = None
     limits: ReadLimits = field(default_factory=ReadLimits)
     overwrite: bool = False
+    locator: NetworkEngine | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def contour_series(
             tell("read", 0.0)
             series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
         with clock.stage("draw"):
-            drawing = draw_structures(series.volume, protocol, networks, progress=tell)
+            drawing = draw_structures(series.volume, protocol, networks, locator=options.locator, progress=tell)
         with clock.stage("write"):
             tell("write", 0.0)
             uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE)
@@ -135,15 +146,25 @@ def contour_series(
 
 
 def draw_structures(
-    volume: Volume, protocol: Protocol, networks: tuple[NetworkEngine, ...], *, progress: Progress | None = None
+    volume: Volume,
+    protocol: Protocol,
+    networks: tuple[NetworkEngine, ...],
+    *,
+    locator: NetworkEngine | None = None,
+    progress: Progress | None = None,
 ) -> Drawing:
     """Draw what `protocol` asks for on `volume`, and look it over.
 
-    Structures are in the protocol's order, on the volume's grid. A structure that a network looked for and did not
-    find is there with an empty mask.
+    Structures are in the protocol's order, on the volume's grid; one that the image cuts bears TG-263's name for a
+    part (`~Liver`). A structure that a network looked for and did not find is there with an empty mask, and so is one
+    that the image does not show.
+
+    `locator` sees the whole image coarsely first: networks then look only where their structures are, organs outside
+    the field of view are stated as such, and an image of another site is refused. Without it, or where it is in doubt,
+    the whole image is searched for everything, with a finding.
 
     Raises:
-        InputRefused: the modality is not the protocol's, or the image is implausible.
+        InputRefused: the modality is not the protocol's, the image is implausible, or it shows another site.
         ConfigError: a required structure is drawn by none of `networks`.
         PackageError: a network fails.
     """
@@ -152,25 +173,28 @@ def draw_structures(
         raise InputRefused(Reason.WRONG_MODALITY, "image", str(volume.modality), allowed)
     shares = _shares(protocol, networks)
     findings = list(check_image(volume)) + _undrawn(protocol, shares)
-    drawn: dict[str, Structure] = {}
+    location, about = _located(volume, protocol, locator)
+    findings.append(about)
+    shares, absent = _in_view(shares, location)
+    drawn = {rule.name: _structure(rule, NOTHING) for rule, _ in absent}
     for part, (network, rules) in enumerate(shares):
-        drawn |= _draw_share(volume, network, rules, _part_of(progress or _silent, part, len(shares)))
+        drawn |= _draw_share(volume, network, rules, location, _part_of(progress or _silent, part, len(shares)))
     for rule in protocol.structures:
         if rule.name in BODY_NAMES and rule.name not in drawn:
             drawn[rule.name] = _structure(rule, finish(body_mask(volume), (0, 0, 0), rule, volume.geometry))
     ordered = tuple(drawn[rule.name] for rule in protocol.structures if rule.name in drawn)
     structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
-    findings += check_structures(structures, volume, protocol)
-    used = tuple(_use(network) for network, rules in shares if rules)
-    return Drawing(structures, tuple(findings), used)
+    findings += (finding for _, finding in absent)
+    findings += check_structures(structures, volume, protocol, frozenset(rule.name for rule, _ in absent))
+    findings += check_sides(structures, location) if location else ()
+    used = (*((locator,) if locator and location else ()), *(network for network, _ in shares))
+    return Drawing(*named_as_parts(structures, tuple(findings), protocol), tuple(_use(network) for network in used))
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------
 
 
-def _shares(
-    protocol: Protocol, networks: tuple[NetworkEngine, ...]
-) -> tuple[tuple[NetworkEngine, tuple[ProtocolStructure, ...]], ...]:
+def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Share, ...]:
     """Which network draws which structures: the first that can."""
     left = {rule.name: rule for rule in protocol.structures}
     shares = []
@@ -186,9 +210,7 @@ def _shares(
     return tuple(share for share in shares if share[1])
 
 
-def _undrawn(
-    protocol: Protocol, shares: tuple[tuple[NetworkEngine, tuple[ProtocolStructure, ...]], ...]
-) -> list[Finding]:
+def _undrawn(protocol: Protocol, shares: tuple[Share, ...]) -> list[Finding]:
     able = {rule.name for _, rules in shares for rule in rules} | set(BODY_NAMES)
     return [
         Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and no package draws it.", rule.name)
@@ -197,18 +219,70 @@ def _undrawn(
     ]
 
 
+def _located(volume: Volume, protocol: Protocol, locator: NetworkEngine | None) -> tuple[Location | None, Finding]:
+    """Where in the body the image lies, or None where nothing can tell; and what to say of it."""
+    if locator is None or locator.manifest.modality is not volume.modality:
+        message = f"No network locates organs on {volume.modality}: the whole image was searched for everything."
+        return None, Finding("not-located", Severity.INFO, message)
+    location = locate(locator, volume)
+    if location.doubt:
+        return None, in_doubt(location)
+    refuse_other_site(location, protocol)
+    return location, in_view(location)
+
+
+def _in_view(
+    shares: tuple[Share, ...], location: Location | None
+) -> tuple[tuple[Share, ...], tuple[tuple[ProtocolStructure, Finding], ...]]:
+    """What is left to be drawn, and the structures outside the field of view, each with its finding."""
+    absent = {}
+    for rule in (rule for _, rules in shares for rule in rules):
+        end = location.outside(rule.name) if location else None
+        if location and end:
+            absent[rule.name] = (rule, outside_view(rule, end, location))
+    left = ((network, tuple(rule for rule in rules if rule.name not in absent)) for network, rules in shares)
+    return tuple(share for share in left if share[1]), tuple(absent.values())
+
+
 def _draw_share(
-    volume: Volume, network: NetworkEngine, rules: tuple[ProtocolStructure, ...], progress: Callable[[float], None]
+    volume: Volume,
+    network: NetworkEngine,
+    rules: tuple[ProtocolStructure, ...],
+    location: Location | None,
+    progress: Callable[[float], None],
 ) -> dict[str, Structure]:
     wanted = {rule.name: rule for rule in rules}
+    part = location.around(tuple(wanted)) if location else None
+    finished, ends_early = _drawn_within(part, volume, network, wanted, progress)
+    if part is not None and ends_early:  # seen coarsely too small: where its organs are is not known after all
+        finished, _ = _drawn_within(None, volume, network, wanted, progress)
+    return finished
+
+
+def _drawn_within(
+    part: Geometry | None,
+    volume: Volume,
+    network: NetworkEngine,
+    wanted: dict[str, ProtocolStructure],
+    progress: Callable[[float], None],
+) -> tuple[dict[str, Structure], bool]:
+    """The finished structures, and whether one goes on where the search ended inside the image."""
     manifest = network.manifest
     provenance = Provenance(manifest.name, manifest.version, manifest.onnx_sha256)
-    finished = {}
-    for drawn in predict(network, volume, tuple(wanted), progress):
+    finished, ends_early = {}, False
+    for drawn in predict(network, volume, tuple(wanted), progress, options=PredictOptions(within=part)):
         rule = wanted[drawn.name]
         mask = finish(drawn.mask_zyx, drawn.offset_zyx, rule, volume.geometry)
-        finished[drawn.name] = _structure(rule, mask, drawn.confidence, provenance)
-    return finished
+        structure = _structure(rule, mask, drawn.confidence, provenance)
+        finished[drawn.name] = structure
+        ends_early |= not structure.empty and _reaches_end(structure.box, drawn.looked_at, volume.geometry)
+    return finished, ends_early
+
+
+def _reaches_end(box: Box, looked_at: Box, image: Geometry) -> bool:
+    """Whether a box ends with the part of the image that was looked at, where that is not the image's end."""
+    ends = zip(box.start_zyx, box.stop_zyx, looked_at.start_zyx, looked_at.stop_zyx, image.shape_zyx, strict=True)
+    return any((a == first > 0) or (b == last < n) for a, b, first, last, n in ends)
 
 
 def _structure(

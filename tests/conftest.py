@@ -44,7 +44,7 @@ modality: CT
 packages: [tiny]
 structures:
   - {name: Body, runs_on: true}
-  - {name: Lungs, components: all, min_component_ml: 100, volume_ml: [500, 9000], mean_hu: [-950, -400]}
+  - {name: Lungs, components: all, min_component_ml: 100, volume_ml: [500, 9000], mean_hu: [-950, -400], runs_on: true}
   - {name: Bone, components: all, min_component_ml: 5, runs_on: true}
   - {name: Heart, required: false}
 """

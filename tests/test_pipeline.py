@@ -62,7 +62,7 @@ def test_the_report_says_what_ran_and_never_who(
     assert content["rtstruct_sop_instance_uid"] == run.report.rtstruct_sop_instance_uid
     assert content["packages"][0]["sha256"] == networks[0].manifest.onnx_sha256
     assert {s["name"] for s in content["structures"]} == {"Body", "Lungs", "Bone"}
-    assert [f["code"] for f in content["findings"]] == ["not-offered"]
+    assert [f["code"] for f in content["findings"]] == ["not-offered", "not-located"]
     assert set(content["seconds"]) == {"read", "draw", "write", "preview"}
     assert content["peak_memory_mb"] > 50
     for private in ("Серік", "Әлия", "P-1", "19700102"):

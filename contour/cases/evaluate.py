@@ -32,7 +32,7 @@ from contour.cases.statistics import BootstrapOptions
 from contour.cases.store import CaseRecord, load_image, load_record, load_structure
 from contour.cases.summary import summarize
 from contour.core.errors import ConfigError, InputRefused, PackageError, Reason
-from contour.core.nomenclature import UNNAMED_COLOR_RGB
+from contour.core.nomenclature import UNNAMED_COLOR_RGB, whole_name
 from contour.core.protocol import Components, Protocol, ProtocolStructure
 from contour.core.report import PackageUse
 from contour.core.structures import InterpretedType, Structure
@@ -54,7 +54,7 @@ class EvaluateOptions:
 
     Surface Dice and added path length are taken at each of `tolerances_mm`; the first is the main one. `structures`
     limits what is judged. `selection` says in words which cases these are. Results of another evaluation in the output
-    folder are replaced only with `overwrite`.
+    folder are replaced only with `overwrite`. `locator` is as in `draw_structures`.
 
     Raises:
         ValueError: no tolerance, or one that stands twice or is no distance.
@@ -65,6 +65,7 @@ class EvaluateOptions:
     selection: str = "all cases"
     bootstrap: BootstrapOptions = field(default_factory=BootstrapOptions)
     overwrite: bool = False
+    locator: NetworkEngine | None = None
 
     def __post_init__(self) -> None:
         wrong = [t for t in self.tolerances_mm if not (np.isfinite(t) and t >= 0)]
@@ -177,7 +178,8 @@ class _Judge:
             unknown = ", ".join(sorted(set(wanted) - set(self.names)))
             raise ConfigError(f"protocol {protocol.name}", f"does not draw {unknown}", ", ".join(self.names))
         # Whatever changes a drawing or its score; which cases these are does not.
-        manifests = [(network.manifest, str(network.engine)) for network in networks]
+        used = networks if options.locator is None else (*networks, options.locator)
+        manifests = [(network.manifest, str(network.engine)) for network in used]
         setup = repr((__version__, protocol, manifests, self.names, options.tolerances_mm))
         self._setup_sha256 = hashlib.sha256(setup.encode()).hexdigest()
 
@@ -249,10 +251,18 @@ class _Judge:
         """What was drawn of `names`, and why nothing was if so."""
         nothing = {name: _nothing(name) for name in names}
         try:
-            drawing = draw_structures(volume, self._protocol, self._networks, progress=lambda _, done: progress(done))
+            drawing = draw_structures(
+                volume,
+                self._protocol,
+                self._networks,
+                locator=self._options.locator,
+                progress=lambda _, done: progress(done),
+            )
         except (InputRefused, PackageError) as error:
             return nothing, str(error)
-        return nothing | {s.name: s for s in drawing.structures.structures if s.name in names}, None
+        # A part of an organ that the image cuts is judged as that organ: the case shows no more of it.
+        drawn = {whole_name(s.name): replace(s, name=whole_name(s.name)) for s in drawing.structures.structures}
+        return nothing | {name: s for name, s in drawn.items() if name in names}, None
 
     def _keep(self, record: CaseRecord, drawn: dict[str, Structure]) -> tuple[DrawnMask, ...]:
         folder = self._output / DRAWN_FOLDER / record.name

@@ -13,6 +13,7 @@ from contour.cli.failures import ExitCode
 from contour.cli.options import Json, SeriesFolder, SeriesUid, Tolerance, read
 from contour.cli.terminal import messages, number, output, print_json
 from contour.core.errors import InputRefused, Reason
+from contour.core.nomenclature import whole_name
 from contour.core.structures import StructureSet
 from contour.dicom.rtstruct_read import read_rtstruct
 from contour.imaging.metrics import Agreement
@@ -32,7 +33,7 @@ def compare(
 ) -> None:
     """Dice, surface Dice, HD95, mean surface distance and added path length of each structure that both have.
 
-    Names are matched without regard to case; --pair matches others.
+    Names are matched without regard to case, a part of an organ (~Liver) with the organ; --pair matches others.
     """
     series = read(series_folder, series_uid)
     ours, theirs = read_rtstruct(reference, series), read_rtstruct(test, series)
@@ -62,12 +63,16 @@ def compare_sets(
 
 
 def same_names(reference: StructureSet, test: StructureSet) -> list[tuple[str, str]]:
-    """Pairs of names that are equal; without regard to case, where that leaves one name only."""
+    """Pairs of names that are equal; else without regard to case or to TG-263's tilde, where one name only fits."""
     exact = {s.name for s in test.structures}
-    folded = Counter(name.casefold() for name in exact)
-    alike = {name.casefold(): name for name in exact if folded[name.casefold()] == 1}
-    pairs = ((s.name, s.name if s.name in exact else alike.get(s.name.casefold())) for s in reference.structures)
+    folded = Counter(_folded(name) for name in exact)
+    alike = {_folded(name): name for name in exact if folded[_folded(name)] == 1}
+    pairs = ((s.name, s.name if s.name in exact else alike.get(_folded(s.name))) for s in reference.structures)
     return list(dict.fromkeys((left, right) for left, right in pairs if right is not None))
+
+
+def _folded(name: str) -> str:
+    return whole_name(name).casefold()
 
 
 def agreement_table(rows: list[tuple[str, Agreement]], tolerance_mm: float) -> Table:

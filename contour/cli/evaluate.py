@@ -1,6 +1,6 @@
 """`contour evaluate`: how networks agree with what people drew, on whole cases."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isinf
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from contour.cli.options import (
     ProtocolFolders,
     Threads,
     open_checkpoint,
+    open_locator,
     session_options,
 )
 from contour.cli.terminal import messages, output, print_json, stage_bars
@@ -88,6 +89,8 @@ def evaluate_cases(
     )
     rules = None if protocol is None else load_protocol(protocol, tuple(protocols))
     networks = _networks(rules, package, checkpoint, tuple(models), session_options(engine, threads))
+    if rules is not None:
+        options = replace(options, locator=open_locator(rules, tuple(models), session_options(engine, threads)))
     judged_by = rules or package_protocol([network.manifest for network in networks])
     with stage_bars(quiet=as_json) as tell:
         evaluation = evaluate(

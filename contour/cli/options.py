@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from contour.core.errors import ConfigError
+from contour.core.protocol import Protocol
 from contour.dicom.read_series import read_series
 from contour.dicom.series import ImageSeries
 from contour.inference.engine import NetworkEngine
-from contour.inference.session import Engine, SessionOptions
+from contour.inference.session import Engine, SessionOptions, open_network
+from contour.library import locator_for
 
 SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
 SeriesUid = Annotated[
@@ -40,6 +42,16 @@ def read(folder: Path, series_uid: str | None = None) -> ImageSeries:
 def session_options(engine: Engine, threads: int | None) -> SessionOptions:
     """What the options of a command ask for."""
     return SessionOptions(engine=engine, threads=threads)
+
+
+def open_locator(protocol: Protocol, models: tuple[Path, ...], options: SessionOptions) -> NetworkEngine | None:
+    """The network that finds where in the body an image for `protocol` lies; None where none is installed.
+
+    Raises:
+        PackageError: it is installed, and damaged.
+    """
+    package = locator_for(protocol, models)
+    return None if package is None else open_network(package, options)
 
 
 def open_checkpoint(folder: Path) -> NetworkEngine:

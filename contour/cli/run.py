@@ -20,6 +20,7 @@ from contour.cli.options import (
     SeriesUid,
     Threads,
     open_checkpoint,
+    open_locator,
     session_options,
 )
 from contour.cli.terminal import (
@@ -54,6 +55,13 @@ def run_series(
         Path | None,
         typer.Option("--checkpoint", help="Folder of a training: draw with its last checkpoint instead of packages."),
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate/--no-locate",
+            help="Find the organs coarsely first, where a package does, or search everywhere.",
+        ),
+    ] = True,
     series_uid: SeriesUid = None,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
@@ -71,7 +79,8 @@ def run_series(
             rules = load_protocol(protocol or DEFAULT_PROTOCOL, tuple(protocols))
             packages = packages_for(rules, tuple(models))
             networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
-        options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite)
+        locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
+        options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite, locator=locator)
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
         print_json(asdict(run.report))

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     WRONG_SERIES = "wrong-series"
     CONTOUR_OFF_SLICE = "contour-off-slice"
     WRONG_MODALITY = "wrong-modality"
+    WRONG_SITE = "wrong-site"
     IMPLAUSIBLE_IMAGE = "implausible-image"
 
 

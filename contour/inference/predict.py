@@ -13,12 +13,12 @@ from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask
 from contour.core.volume import Volume
-from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical, preprocess
+from contour.imaging.preprocess import PreparedImage, canonical_axes, canonical_geometry, from_canonical, preprocess
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
 from contour.inference.package import Label
-from contour.inference.region import around_body, axis_positions, box_of
+from contour.inference.region import around_body, axis_positions, box_of, voxels_within
 from contour.inference.tiling import larger_patch
 
 
@@ -27,12 +27,14 @@ class PredictOptions:
     """How an image is cut into tiles. `overlap` is the part of a patch shared with the next one along an axis.
 
     `body_only` leaves out what lies more than 10 mm outside the patient's body. `patch_voxels` allows patches up to so
-    many voxels; None means what the package says (`Manifest.largest_patch_voxels`).
+    many voxels; None means what the package says (`Manifest.largest_patch_voxels`). `within`, a grid with the image's
+    axes, leaves out what lies beyond its borders, but for what the outer tiles see of it.
     """
 
     overlap: float = 0.25
     body_only: bool = True
     patch_voxels: int | None = None
+    within: Geometry | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,15 @@ class Drawn:
     looked at. It is the true Dice on average if the probabilities are calibrated, and falls with doubt inside and with
     what was almost drawn outside (soft Dice against the prediction, after Li et al., MICCAI 2022, "Estimating model
     performance under domain shifts with class-specific confidence scores"). 0 where nothing was drawn.
+
+    `looked_at` is the part of the image's grid that was searched: what ends with it may go on.
     """
 
     name: str
     mask_zyx: Mask
     offset_zyx: tuple[int, int, int]
     confidence: float
+    looked_at: Box
 
 
 def predict(
@@ -75,7 +80,10 @@ def predict(
     if volume.modality is not manifest.modality:
         raise InputRefused(Reason.WRONG_MODALITY, "image", volume.modality, f"{manifest.modality} for {manifest.name}")
     prepared = preprocess(volume, manifest.preprocessing)
-    inside = around_body(volume, prepared) if options.body_only else np.ones(prepared.values_zyx.shape, dtype=bool)
+    inside = _inside(volume, prepared, options)
+    if not inside.any():
+        nothing = np.zeros((0, 0, 0), dtype=bool)
+        return tuple(Drawn(label.name, nothing, (0, 0, 0), 0.0, Box((0, 0, 0), (0, 0, 0))) for label in labels)
     patch = manifest.patch_shape_zyx
     box = box_of(inside, patch)
     most_voxels = options.patch_voxels or manifest.largest_patch_voxels
@@ -84,18 +92,38 @@ def predict(
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
     structures = [manifest.channels(label) for label in labels]
-    painter = Painter(_rules(labels), structures, _sampling(image, prepared.geometry, box))
+    sampling = _sampling(image, prepared.geometry, box)
+    painter = Painter(_rules(labels), structures, sampling)
     expected = ExpectedDice(manifest, labels)
     values = prepared.values_zyx[box.slices]
     region = Region(values, inside[box.slices], patch, options.overlap, manifest.preprocessing.padding)
     for logits_cyx in network.planes(region, progress or _silent):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
+    looked_at = _box_on_image(_painted(sampling), volume.geometry)
     drawn = []
     for label, channels in zip(labels, structures, strict=True):
         mask, offset = _on_image(*painter.drawn(channels), volume.geometry)
-        drawn.append(Drawn(label.name, mask, offset, expected.of(label)))
+        drawn.append(Drawn(label.name, mask, offset, expected.of(label), looked_at))
     return tuple(drawn)
+
+
+def _inside(volume: Volume, prepared: PreparedImage, options: PredictOptions) -> Mask:
+    """(z, y, x) on the prepared grid: where there is something to be found."""
+    shape = prepared.values_zyx.shape
+    inside = around_body(volume, prepared) if options.body_only else np.ones(shape, dtype=bool)
+    if options.within is None:
+        return inside
+    part = np.zeros(shape, dtype=bool)
+    part[voxels_within(options.within, prepared.geometry).slices] = True
+    return inside & part
+
+
+def _painted(sampling_zyx: tuple[AxisSampling, AxisSampling, AxisSampling]) -> Box:
+    """The voxels of the canonical image that a sampling covers."""
+    z, y, x = sampling_zyx
+    first = (z.first, y.first, x.first)
+    return Box(first, (z.first + z.lower.size, y.first + y.lower.size, x.first + x.lower.size))
 
 
 def _wanted_labels(network: NetworkEngine, wanted: tuple[str, ...]) -> tuple[Label, ...]:
@@ -131,12 +159,19 @@ def _on_image(
     mask_zyx: Mask, offset_zyx: tuple[int, int, int], geometry: Geometry
 ) -> tuple[Mask, tuple[int, int, int]]:
     """A cropped mask of the canonical grid as one of the grid `geometry`."""
+    z, y, x = (start + n for start, n in zip(offset_zyx, mask_zyx.shape, strict=True))
+    placed = _box_on_image(Box(offset_zyx, (z, y, x)), geometry) if mask_zyx.size else Box((0, 0, 0), (0, 0, 0))
+    return np.ascontiguousarray(from_canonical(mask_zyx, geometry)), placed.start_zyx
+
+
+def _box_on_image(box: Box, geometry: Geometry) -> Box:
+    """A box of the canonical grid as one of the grid `geometry`."""
     order, flips = canonical_axes(geometry)
-    offset = [0, 0, 0]
+    start, stop = [0, 0, 0], [0, 0, 0]
     for canonical, (axis, flipped) in enumerate(zip(order, flips, strict=True)):
-        start, size = offset_zyx[canonical], mask_zyx.shape[canonical]
-        offset[axis] = geometry.shape_zyx[axis] - start - size if flipped and size else start
-    return np.ascontiguousarray(from_canonical(mask_zyx, geometry)), (offset[0], offset[1], offset[2])
+        first, last, n = box.start_zyx[canonical], box.stop_zyx[canonical], geometry.shape_zyx[axis]
+        start[axis], stop[axis] = (n - last, n - first) if flipped else (first, last)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _silent(_: float) -> None:

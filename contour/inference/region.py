@@ -1,4 +1,4 @@
-"""Where in a prepared image a network looks: the patient's body and a margin."""
+"""Where in a prepared image a network looks: the patient's body and a margin, or a part of that."""
 
 from math import ceil
 
@@ -51,6 +51,17 @@ def box_of(inside_zyx: Mask, patch_zyx: tuple[int, int, int]) -> Box:
         first = max(0, min(first - missing // 2, n - max(patch_zyx[axis], last - first)))
         start.append(first)
         stop.append(min(n, max(last, first + patch_zyx[axis])))
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def voxels_within(part: Geometry, grid: Geometry) -> Box:
+    """The voxels of `grid` whose centres lie within the outer borders of `part`; the grids share their axes."""
+    start, stop = [], []
+    for axis in range(3):
+        positions = axis_positions(grid, part, axis)
+        inside = np.flatnonzero((positions >= -0.5) & (positions <= part.shape_zyx[axis] - 0.5))
+        start.append(int(inside[0]) if inside.size else 0)
+        stop.append(int(inside[-1]) + 1 if inside.size else 0)
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 

@@ -1,9 +1,12 @@
 """What was drawn, structure by structure: cut, empty, of an odd size, in pieces, on the wrong side, unsure."""
 
+from dataclasses import replace
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from contour.core.nomenclature import partial_name
 from contour.core.protocol import Components, Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
 from contour.core.structures import Structure, StructureSet
@@ -11,16 +14,22 @@ from contour.core.volume import Modality, Volume
 
 MIN_PIECE_PART = 0.005  # crumbs below half a percent of the volume are not called a piece
 SAME_SIDE_MM = 5.0
+CUT_CODES = ("cut-by-scan", "cut-by-field")
 
 
-def check_structures(structures: StructureSet, volume: Volume, protocol: Protocol) -> tuple[Finding, ...]:
-    """Findings on each structure, in the order of the structure set; `slices` are z indices of the image."""
+def check_structures(
+    structures: StructureSet, volume: Volume, protocol: Protocol, absent: frozenset[str] = frozenset()
+) -> tuple[Finding, ...]:
+    """Findings on each structure, in the order of the structure set; `slices` are z indices of the image.
+
+    Of `absent` ones it is known that they are not in the image: nobody looked for them.
+    """
     rules = {rule.name: rule for rule in protocol.structures}
     findings: list[Finding] = []
     for structure in structures.structures:
         rule = rules.get(structure.name, ProtocolStructure(structure.name))
         if structure.empty:
-            findings.append(_not_found(structure, rule))
+            findings += [] if structure.name in absent else [_not_found(structure, rule)]
             continue
         cut = _cut(structure, structures, rule)
         findings += cut
@@ -45,13 +54,36 @@ def _cut(structure: Structure, structures: StructureSet, rule: ProtocolStructure
         severity = Severity.INFO if rule.runs_on else Severity.CHECK
         which = " and ".join("first" if z == 0 else "last" for z in ends)
         message = f"{structure.name} reaches the {which} slice: it goes on beyond the image, its volume is a part."
-        findings.append(Finding("cut-by-scan", severity, message, structure.name, tuple(ends)))
+        findings.append(Finding("cut-by-scan", severity, message + _named(rule), structure.name, tuple(ends)))
     sideways = [a for a in (1, 2) if box.start_zyx[a] == 0 or box.stop_zyx[a] == shape[a]]
     if sideways:
         message = f"{structure.name} reaches the edge of the image: it goes on outside the field of view."
         slices = (box.start_zyx[0], box.stop_zyx[0] - 1)
-        findings.append(Finding("cut-by-field", Severity.CHECK, message, structure.name, slices))
+        findings.append(Finding("cut-by-field", Severity.CHECK, message + _named(rule), structure.name, slices))
     return findings
+
+
+def _named(rule: ProtocolStructure) -> str:
+    if rule.runs_on:
+        return ""
+    partial = partial_name(rule.name)
+    return f" It is written as {partial}." if partial else " Its name has no room for TG-263's tilde and stays."
+
+
+def named_as_parts(
+    structures: StructureSet, findings: tuple[Finding, ...], protocol: Protocol
+) -> tuple[StructureSet, tuple[Finding, ...]]:
+    """Structures that the image cuts, under TG-263's names for parts (`~Liver`), and their findings under these.
+
+    One that usually runs on beyond an image (`ProtocolStructure.runs_on`) keeps its name, and so does one whose name
+    has no room for the sign.
+    """
+    run_on = {rule.name for rule in protocol.structures if rule.runs_on}
+    cut = {f.structure for f in findings if f.code in CUT_CODES and f.structure is not None} - run_on
+    names = {name: partial_name(name) or name for name in cut}
+    renamed = tuple(replace(s, name=names.get(s.name, s.name)) for s in structures.structures)
+    about = tuple(replace(f, structure=names.get(f.structure or "", f.structure)) for f in findings)
+    return replace(structures, structures=renamed), about
 
 
 def _volume(volume_ml: float, rule: ProtocolStructure, *, is_cut: bool) -> list[Finding]:
@@ -103,7 +135,7 @@ def _sides(structures: StructureSet) -> tuple[Finding, ...]:
         right = found.get(f"{name[:-2]}_R") if name.endswith("_L") else None
         if right is None:
             continue
-        apart = _centroid_lps_mm(left, structures)[0] - _centroid_lps_mm(right, structures)[0]
+        apart = centroid_lps_mm(left, structures)[0] - centroid_lps_mm(right, structures)[0]
         if apart < SAME_SIDE_MM:
             message = f"{left.name} does not lie to the patient's left of {right.name} (x differs by {apart:.0f} mm)."
             findings.append(Finding("wrong-side", Severity.STOP, message, left.name))
@@ -111,7 +143,8 @@ def _sides(structures: StructureSet) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _centroid_lps_mm(structure: Structure, structures: StructureSet) -> NDArray[np.float64]:
+def centroid_lps_mm(structure: Structure, structures: StructureSet) -> NDArray[np.float64]:
+    """(3,) x, y, z of the mean of a structure's voxels, in mm, LPS."""
     sums = [structure.mask_zyx.sum(axis=tuple(i for i in range(3) if i != axis)) for axis in range(3)]
     inside = [float((np.arange(s.size) * s).sum() / s.sum()) for s in sums]
     index = np.asarray(inside) + np.asarray(structure.offset_zyx)
