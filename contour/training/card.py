@@ -70,7 +70,8 @@ class CardFacts:
     `parameters` are trainable; `training_cases` and `validation_cases` count cases, None where no record of the run
     exists. `likenesses` compare ONNX Runtime with torch on real cases; `random_difference` is that of logits on random
     numbers, in parts of the largest logit. `variant` says what was changed in the numbers
-    of the network, and what that costs; empty for the network as it was trained.
+    of the network, and what that costs; empty for the network as it was trained. `figures` is more that was measured,
+    in Markdown.
     """
 
     manifest: Manifest
@@ -83,6 +84,7 @@ class CardFacts:
     likenesses: tuple[Likeness, ...]
     random_difference: float
     variant: str = ""
+    figures: str = ""
 
 
 @dataclass(frozen=True)

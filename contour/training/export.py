@@ -72,7 +72,8 @@ class ExportOptions:
     """What a package is held to, and what it says of itself.
 
     `cases` are folders of reference cases on whose images ONNX Runtime is compared with torch; `evaluation` is of the
-    run's checkpoint, or of an earlier export of it. `session` says what ONNX Runtime runs on.
+    run's checkpoint, or of an earlier export of it. `session` says what ONNX Runtime runs on. `training` says where the
+    network comes from; by default it is what the run's record knows.
     """
 
     cases: tuple[Path, ...] = ()
@@ -80,6 +81,7 @@ class ExportOptions:
     evaluation: Evaluation | None = None
     session: SessionOptions = field(default_factory=lambda: SessionOptions(engine=Engine.CPU))
     overwrite: bool = False
+    training: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def export_run(
         raise ConfigError(str(folder), "holds a package", "a folder without one, or overwriting")
     network = trained_network(run.config, run.checkpoint)
     with staged(folder) as stage:
-        manifest = export_package(run.config, network, ExportInput(training_of(run, options.said), "in work\n"), stage)
+        training = options.training or training_of(run, options.said)
+        manifest = export_package(run.config, network, ExportInput(training, "in work\n"), stage)
         torch_network = open_run(run, torch.device("cpu"))
         _refuse_other_evaluation(options.evaluation, (manifest.onnx_sha256, torch_network.manifest.onnx_sha256))
         tested = open_network(load_package(stage), options.session)

@@ -1,0 +1,1 @@
+"""The one way in which a shipped package is rebuilt: prepare, train, export, measure, card."""

@@ -1,0 +1,89 @@
+"""Rebuilds a package that ships: prepare the cases, train, export, measure, write the card.
+
+    python -m scripts.starter.build PACKAGE --data DATA [--work runs/PACKAGE] [--devices 1] [--threads 2]
+
+Each step leaves its result in the work folder: a build that was killed goes on there. The package appears in
+`models/PACKAGE` in whole when everything is done. With a GPU at hand, the training runs on it.
+"""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from contour.config import load_config, save_config, shipped_folder
+from contour.core.staging import staged
+from contour.inference.package import CARD_FILE, Training
+from contour.training.config import TrainingConfig
+from contour.training.engine import load_run
+from contour.training.export import Exported, ExportOptions, export_run
+from contour.training.fit import FitInput, Hardware, fit
+from contour.training.prepared import cases_sha256
+from contour.training.run import CONFIG_FILE
+from scripts.starter.card import said_of, text_of
+from scripts.starter.measure import measure
+from scripts.starter.recipe import Recipe
+from scripts.starter.recipes import recipe_of
+
+LIKENESS_CASES = 2  # on whose images ONNX Runtime is held to torch
+
+
+def main() -> None:
+    given = _parse()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    torch.set_num_threads(given.threads)
+    recipe = recipe_of(given.package)
+    work = given.work or Path("runs") / recipe.name
+    build(recipe, given.data, work, Hardware(devices=given.devices, workers=given.workers))
+
+
+def build(recipe: Recipe, data: Path, work: Path, hardware: Hardware) -> None:
+    """The package of `recipe` in `models/`, from the public data in `data`.
+
+    Raises:
+        ExportDiffersError: the exported network answers otherwise than the trained one.
+    """
+    config = load_config(shipped_folder("configs") / "training" / f"{recipe.name}.yaml", TrainingConfig)
+    prepared = recipe.prepare(data, work, config)
+    trained = work / "train"
+    trained.mkdir(parents=True, exist_ok=True)
+    save_config(config, trained / CONFIG_FILE)
+    fit(config, prepared, trained, hardware)
+    exported = export(recipe, config, prepared, data, work)
+    figures = measure(recipe, work / "package", data, work)
+    text = text_of(recipe, exported.facts, figures)
+    (work / "package" / CARD_FILE).write_text(text, encoding="utf-8")
+    with staged(shipped_folder("models") / recipe.name) as stage:
+        shutil.copytree(work / "package", stage, dirs_exist_ok=True)
+
+
+def export(recipe: Recipe, config: TrainingConfig, prepared: FitInput, data: Path, work: Path) -> Exported:
+    """The trained network as a package in `<work>/package`, held to torch on validation cases; not measured yet."""
+    run = load_run(work / "train")
+    training = Training(
+        data=recipe.data,
+        licences=recipe.licences,
+        command=f"python -m scripts.starter.build {recipe.name} --data DATA",
+        data_sha256=cases_sha256(prepared.cases, config.preprocessing),
+        steps=run.steps,
+    )
+    first = [group.cases[0] for group in recipe.validation(data, work / "validation")]
+    options = ExportOptions(tuple(first[:LIKENESS_CASES]), said_of(recipe), overwrite=True, training=training)
+    return export_run(run, work / "package", options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package", help="the name of a recipe")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
+    parser.add_argument("--work", type=Path, help="cases, checkpoints, results; runs/PACKAGE by default")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the training process")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare patches beside it")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes where there is none")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

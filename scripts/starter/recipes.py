@@ -1,0 +1,20 @@
+"""The recipes of all packages that ship, by name."""
+
+from contour.core.errors import ConfigError
+from scripts.brain_mr.recipe import BRAIN_MR
+from scripts.starter.recipe import Recipe
+from scripts.thorax_ct.recipe import THORAX_CT
+
+RECIPES = (THORAX_CT, BRAIN_MR)
+
+
+def recipe_of(package: str) -> Recipe:
+    """The recipe of `package`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for recipe in RECIPES:
+        if recipe.name == package:
+            return recipe
+    raise ConfigError("package", f"no recipe makes {package}", ", ".join(recipe.name for recipe in RECIPES))
