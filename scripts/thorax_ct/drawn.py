@@ -25,6 +25,7 @@ from contour.core.structures import Mask
 from contour.core.volume import Volume
 
 ELLIPSE_POINTS = 64
+AIR_HU = -400.0
 MARGIN_VOXELS = 2  # around an outline, so that the interpolated one stays in view
 
 
@@ -98,17 +99,19 @@ class Drawn:
 class HuLimits:
     """Which voxels within the outlines belong to a structure, by the HU of the image.
 
-    `fill`: what the voxels within the limits enclose in an axial slice belongs to it too: air in the oesophagus.
+    `fill`: what the voxels within the limits enclose in an axial slice belongs to it too. `own_air`: so does air that
+    lies mostly within the outline, or apart from it by a wall too thin to be seen, but not the lung's.
     """
 
     low: float
     high: float
     fill: bool = False
+    own_air: bool = False
 
 
 # An outline is smooth and the border of an organ is not: fat, lung and bone within it are told apart by their HU.
 LIMITS = {
-    "Esophagus": HuLimits(-150.0, 400.0, fill=True),
+    "Esophagus": HuLimits(-150.0, 400.0, fill=True, own_air=True),
     "Heart": HuLimits(-300.0, 3000.0, fill=True),
     "A_Aorta": HuLimits(-100.0, 3000.0, fill=True),
     "A_Pulmonary": HuLimits(-100.0, 3000.0, fill=True),
@@ -184,10 +187,27 @@ def refined(mask_zyx: Mask, volume: Volume, limits: HuLimits | None) -> Mask:
         hu = volume.voxels_zyx[z].astype(np.float32)
         smooth = ndimage.gaussian_filter(hu, 0.5)
         kept = mask_zyx[z] & (smooth >= limits.low) & (smooth <= limits.high)
+        if limits.own_air:
+            kept |= _own_air(mask_zyx[z], hu)
         result[z] = ndimage.binary_fill_holes(kept) & mask_zyx[z] if limits.fill else kept
     if limits.fill and result.any():  # crumbs that a fat plane cut off
         result = cc3d.dust(result, threshold=20, connectivity=26).astype(bool)
     return result
+
+
+def _own_air(plane_yx: Mask, hu_yx: NDArray[np.float32]) -> Mask:
+    """Air within the outline that is not a part of a larger body of air outside it.
+
+    A wall thinner than a voxel leaves gaps between the two: necks of one or two voxels are cut.
+    """
+    own = np.zeros_like(plane_yx)
+    for air in (hu_yx < AIR_HU, ndimage.binary_opening(hu_yx < AIR_HU, iterations=1)):
+        parts, _ = ndimage.label(air)
+        inside = np.bincount(parts[plane_yx], minlength=parts.max() + 1)
+        mostly = 2 * inside > np.bincount(parts.ravel())
+        mostly[0] = False
+        own |= mostly[parts] & plane_yx
+    return own
 
 
 def _check_section(section: Section, where: str) -> None:
