@@ -83,9 +83,8 @@ class Location:
     @property
     def sites(self) -> tuple[Site, ...]:
         """The parts of the body of which an organ is well in view, from the head down."""
-        seen = {
-            known.site for s in self.sightings if (known := organ(s.name)) and self.visible_part(s.name) >= SITE_PART
-        }
+        ended = (s.name for s in self.sightings if s.name not in _WITHOUT_ENDS)
+        seen = {o.site for name in ended if (o := organ(name)) and self.visible_part(name) >= SITE_PART}
         return tuple(site for site in Site if site in seen)
 
     def sighting(self, name: str) -> Sighting | None:

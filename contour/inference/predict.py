@@ -47,7 +47,8 @@ class Drawn:
     what was almost drawn outside (soft Dice against the prediction, after Li et al., MICCAI 2022, "Estimating model
     performance under domain shifts with class-specific confidence scores"). 0 where nothing was drawn.
 
-    `looked_at` is the part of the image's grid that was searched: what ends with it may go on.
+    `looked_at` is the part of the image's grid that was searched: what ends with it may go on. `family` is what a
+    structure was asked for as, where that is not its name (`contour.inference.spine`).
     """
 
     name: str
@@ -55,6 +56,7 @@ class Drawn:
     offset_zyx: tuple[int, int, int]
     confidence: float
     looked_at: Box
+    family: str | None = None
 
 
 def predict(

@@ -6,6 +6,7 @@ from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
 from contour.core.structures import StructureSet
 from contour.inference.locate import SITE_PART, End, Location
+from contour.inference.organs import organ
 from contour.qa.structures import centroid_lps_mm
 
 SIDE_MM = 16.0  # on the other side of the body's middle by more than this is no matter of posture
@@ -16,12 +17,15 @@ _CHAMBERS = ("Atrium", "Ventricle", "A_Pulmonary", "V_Pulmonary")
 def refuse_other_site(location: Location, protocol: Protocol) -> None:
     """Refuses an image that shows other parts of the body than those the protocol is for.
 
+    Structures that run on through several of them (`ProtocolStructure.runs_on`) do not make a site.
+
     Raises:
-        InputRefused: of none of the required organs that can be told is a quarter in view, while other sites are.
+        InputRefused: of none of the required organs that can be told a quarter is in view, nor anything else of their
+            sites, while another site is.
     """
     required = (rule.name for rule in protocol.structures if rule.required and not rule.runs_on)
-    telling = [name for name in required if location.tells_of(name)]
-    if location.doubt or not telling or not location.sites:
+    telling = {name: known.site for name in required if (known := organ(name)) and location.tells_of(name)}
+    if location.doubt or not telling or not location.sites or set(telling.values()) & set(location.sites):
         return
     if any(location.visible_part(name) >= SITE_PART for name in telling):
         return
