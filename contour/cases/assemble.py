@@ -15,6 +15,7 @@ from contour.cases.completeness import Completeness, DrawnStructure, fill_gaps, 
 from contour.cases.overrides import Override, Overrides
 from contour.cases.store import Case, CaseRecord, CaseSource, CaseStructure, Status
 from contour.core.errors import ConfigError, InputRefused, Reason
+from contour.core.nomenclature import PARTIAL_SIGN
 from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, Structure, StructureSet
 from contour.dicom.rtstruct_check import check_contents
@@ -154,7 +155,8 @@ def _read_roi(
     if structure.empty:
         return LeftOut(name, roi_names, "no-voxel", f"its {int(filled.sum())} contours hold no voxel's centre")
     slices = np.unique(place_contours(contours, series.volume.geometry).slice_indices[filled])
-    return DrawnStructure(structure, tuple(int(z) for z in slices))
+    in_part = definition.name.strip().startswith(PARTIAL_SIGN)
+    return DrawnStructure(structure, tuple(int(z) for z in slices), in_part)
 
 
 def _one_per_name(rois: list[_Roi], join: tuple[str, ...]) -> tuple[list[_Roi], list[LeftOut]]:
@@ -191,7 +193,8 @@ def _united(group: list[_Roi]) -> _Roi:
         mask[within] |= structure.mask_zyx
     offset = (int(start[0]), int(start[1]), int(start[2]))
     slices = tuple(sorted({z for roi in group for z in roi.drawn.contour_slices}))
-    united = DrawnStructure(replace(structures[0], mask_zyx=mask, offset_zyx=offset), slices)
+    in_part = all(roi.drawn.in_part for roi in group)
+    united = DrawnStructure(replace(structures[0], mask_zyx=mask, offset_zyx=offset), slices, in_part)
     return replace(group[0], roi_names=tuple(n for roi in group for n in roi.roi_names), drawn=united)
 
 

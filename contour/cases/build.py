@@ -34,7 +34,7 @@ STAGE = "build"
 # Codes of what may pass: a drive that is not there today says nothing of the case that was built from it.
 FILE, MEMORY, PROCESS_ENDED = "file", "memory", "process-ended"
 # Counted up where the same input no longer gives the same case: all are built again.
-RULES_VERSION = 2
+RULES_VERSION = 3
 WORKER_BYTES = 2 * 1024**3  # a large CT, its masks and what compresses them
 
 Progress = Callable[[str, float], None]

@@ -16,6 +16,9 @@ An organ without contours on some slices between its ends is drawn in part: on i
 (not drawn at all, where that is less than half of them). A slice with less than a tenth of the section on both sides of
 it counts as a gap: its main contour was forgotten. Targets may lie in several pieces and have no gaps.
 
+An organ whose ROI is named as a part (TG-263's tilde, `~Liver`) is taken at its word: complete between its first and
+its last slice, and unknown beyond them, unless the scan ends there.
+
 What only a person can know (a heart drawn to the wrong height, a convention of the site) is stated in an overrides
 file: see `contour.cases.overrides`.
 """
@@ -84,10 +87,14 @@ class Completeness:
 
 @dataclass(frozen=True)
 class DrawnStructure:
-    """A structure and the slices (sorted z indices of the image) on which it has contours, however small."""
+    """A structure and the slices (sorted z indices of the image) on which it has contours, however small.
+
+    `in_part` says that whoever drew it named it as a part.
+    """
 
     structure: Structure
     contour_slices: tuple[int, ...]
+    in_part: bool = False
 
 
 _ANY = End(Ending.ANY)
@@ -150,8 +157,8 @@ def judge(drawn: DrawnStructure, others: Mapping[str, tuple[int, int]], geometry
         message = f"{name} has a full section where it ends inside the image, at slice {ends}: taken as drawn in part."
         severity = Severity.INFO if _runs_on(name) else Severity.CHECK
         findings.append(Finding("cut-inside", severity, message, name, cut))
-    low = first if first > slices[0] or slices[0] in cut else 0
-    high = last if last < slices[-1] or slices[-1] in cut else geometry.shape_zyx[0] - 1
+    low = first if first > slices[0] or slices[0] in cut or drawn.in_part else 0
+    high = last if last < slices[-1] or slices[-1] in cut or drawn.in_part else geometry.shape_zyx[0] - 1
     if (low, high) == (0, geometry.shape_zyx[0] - 1):
         return Completeness(Status.DRAWN, None, tuple(findings))
     return Completeness(Status.PARTIAL, (low, high), tuple(findings))
@@ -199,7 +206,7 @@ def fill_gaps(drawn: DrawnStructure, spacing_zyx_mm: tuple[float, float, float],
             part = (z - a) / (b - a)
             mask[z - start] |= (1 - part) * below + part * above > 0
         filled.update(range(a + 1, b))
-    return DrawnStructure(replace(structure, mask_zyx=mask), tuple(sorted(filled)))
+    return replace(drawn, structure=replace(structure, mask_zyx=mask), contour_slices=tuple(sorted(filled)))
 
 
 def _in_pieces(name: str) -> bool:

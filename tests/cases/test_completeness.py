@@ -57,6 +57,16 @@ def test_a_cord_that_stops_inside_is_drawn_in_part(first: int, last: int, slices
     assert found.findings[0].slices == tuple(z for z in (first, last) if z not in (0, SLICES - 1))
 
 
+def test_an_organ_named_as_a_part_is_unknown_beyond_its_ends_inside_the_scan() -> None:
+    whole = ball("Liver", 20, 8)
+    assert known(whole) == (Status.DRAWN, None)
+    assert known(replace(whole, in_part=True)) == (Status.PARTIAL, (12, 28))
+    cut_by_the_scan = drawn("Liver", {z: 15 - 1.5 * z for z in range(9)})
+    assert known(replace(cut_by_the_scan, in_part=True)) == (Status.PARTIAL, (0, 8))
+    through = rod("Liver", 0, SLICES - 1)
+    assert known(replace(through, in_part=True)) == (Status.DRAWN, None)
+
+
 def test_a_cord_that_tapers_has_ended() -> None:
     radii = dict.fromkeys(range(12, SLICES), 5.0) | {11: 3.0, 10: 1.5}
     assert known(drawn("SpinalCord", radii)) == (Status.DRAWN, None)
