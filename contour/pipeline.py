@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ from contour.imaging.postprocess import finish
 from contour.imaging.preview import PreviewOptions, write_preview
 from contour.inference.engine import NetworkEngine
 from contour.inference.locate import Location, locate
-from contour.inference.predict import PredictOptions, predict
+from contour.inference.predict import PredictOptions
+from contour.inference.spine import predict_with_families
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site
@@ -178,7 +179,10 @@ def draw_structures(
     shares, absent = _in_view(shares, location)
     drawn = {rule.name: _structure(rule, NOTHING) for rule, _ in absent}
     for part, (network, rules) in enumerate(shares):
-        drawn |= _draw_share(volume, network, rules, location, _part_of(progress or _silent, part, len(shares)))
+        found = _draw_share(volume, network, rules, location, _part_of(progress or _silent, part, len(shares)))
+        drawn |= found.structures
+        findings += found.findings
+        protocol = found.with_members(protocol)
     for rule in protocol.structures:
         if rule.name in BODY_NAMES and rule.name not in drawn:
             drawn[rule.name] = _structure(rule, finish(body_mask(volume), (0, 0, 0), rule, volume.geometry))
@@ -199,11 +203,11 @@ def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Sh
     left = {rule.name: rule for rule in protocol.structures}
     shares = []
     for network in networks:
-        able = [name for name in left if name in network.manifest.names]
+        able = [name for name in left if name in network.manifest.offered]
         shares.append((network, tuple(left.pop(name) for name in able)))
     missing = [rule.name for rule in left.values() if rule.required and rule.name not in BODY_NAMES]
     if missing:
-        offered = sorted({name for network in networks for name in network.manifest.names})
+        offered = sorted({name for network in networks for name in network.manifest.offered})
         raise ConfigError(
             f"protocol {protocol.name}", f"asks for {', '.join(missing)}, which no package draws", ", ".join(offered)
         )
@@ -250,13 +254,31 @@ def _draw_share(
     rules: tuple[ProtocolStructure, ...],
     location: Location | None,
     progress: Callable[[float], None],
-) -> dict[str, Structure]:
+) -> "_Finished":
     wanted = {rule.name: rule for rule in rules}
     part = location.around(tuple(wanted)) if location else None
-    finished, ends_early = _drawn_within(part, volume, network, wanted, progress)
-    if part is not None and ends_early:  # seen coarsely too small: where its organs are is not known after all
-        finished, _ = _drawn_within(None, volume, network, wanted, progress)
+    finished = _drawn_within(part, volume, network, wanted, progress)
+    if part is not None and finished.ends_early:  # seen coarsely too small: where its organs are is not known after all
+        finished = _drawn_within(None, volume, network, wanted, progress)
     return finished
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What a network drew: structures by name, findings on them, and the members of each family it was asked for.
+
+    `ends_early` says that a structure goes on where the search ended inside the image.
+    """
+
+    structures: dict[str, Structure]
+    findings: tuple[Finding, ...]
+    members: dict[str, tuple[ProtocolStructure, ...]]
+    ends_early: bool
+
+    def with_members(self, protocol: Protocol) -> Protocol:
+        """`protocol` with each family's rule replaced by one for each member that was drawn."""
+        rules = (self.members.get(rule.name, (rule,)) for rule in protocol.structures)
+        return replace(protocol, structures=tuple(one for group in rules for one in group))
 
 
 def _drawn_within(
@@ -265,18 +287,22 @@ def _drawn_within(
     network: NetworkEngine,
     wanted: dict[str, ProtocolStructure],
     progress: Callable[[float], None],
-) -> tuple[dict[str, Structure], bool]:
-    """The finished structures, and whether one goes on where the search ended inside the image."""
+) -> _Finished:
     manifest = network.manifest
     provenance = Provenance(manifest.name, manifest.version, manifest.onnx_sha256)
     finished, ends_early = {}, False
-    for drawn in predict(network, volume, tuple(wanted), progress, options=PredictOptions(within=part)):
-        rule = wanted[drawn.name]
+    members: dict[str, tuple[ProtocolStructure, ...]] = {}
+    options = PredictOptions(within=part)
+    prediction = predict_with_families(network, volume, tuple(wanted), progress, options=options)
+    for drawn in prediction.drawn:
+        rule = replace(wanted[drawn.family or drawn.name], name=drawn.name)
+        if drawn.family:
+            members[drawn.family] = (*members.get(drawn.family, ()), rule)
         mask = finish(drawn.mask_zyx, drawn.offset_zyx, rule, volume.geometry)
         structure = _structure(rule, mask, drawn.confidence, provenance)
         finished[drawn.name] = structure
         ends_early |= not structure.empty and _reaches_end(structure.box, drawn.looked_at, volume.geometry)
-    return finished, ends_early
+    return _Finished(finished, prediction.findings, members, ends_early)
 
 
 def _reaches_end(box: Box, looked_at: Box, image: Geometry) -> bool:

@@ -63,6 +63,9 @@ def lookup(name: str) -> NomenclatureEntry | None:
     if margin is not None:
         organ = _table().get(margin["organ"] + (margin["side"] or ""))
         return replace(organ, name=name, interpreted_type=InterpretedType.AVOIDANCE, code=None) if organ else None
+    vertebra = _VERTEBRA.fullmatch(name)
+    if vertebra is not None:
+        return _vertebra_entry(name, vertebra)
     target = _TARGET.match(name)
     if target is not None:
         kind, color = _TARGETS[target[0]]
@@ -117,6 +120,7 @@ def validate_names(names: Iterable[str]) -> tuple[str, ...]:
 _NAME = re.compile(r"[A-Za-z_~][A-Za-z0-9_~^+.!-]*", re.ASCII)
 _PRV = re.compile(r"(?P<organ>.+?)_PRV\d{0,2}(?P<side>_[LR])?")
 _TARGET = re.compile(r"[GCP]TV(?![a-z]{3})")
+_VERTEBRA = re.compile(r"(?P<kind>VB|Vert)_(?:unknown(?P<number>\d+)|(?P<level>[CTL]\d+))")
 _TARGETS = {
     "GTV": (InterpretedType.GTV, (255, 0, 0)),
     "CTV": (InterpretedType.CTV, (255, 128, 192)),
@@ -344,6 +348,16 @@ def _level_entries() -> list[NomenclatureEntry]:
             name = f"Rib{level + 1:02d}_{letter}"
             entries.append(NomenclatureEntry(name, InterpretedType.ORGAN, shade, code, side))
     return entries
+
+
+def _vertebra_entry(name: str, found: re.Match[str]) -> NomenclatureEntry | None:
+    """Whole vertebrae have the colours of their bodies, and bodies of unknown level the code of any body."""
+    if found["level"]:
+        body = _table().get(f"VB_{found['level']}")
+        return replace(body, name=name, code=None) if body else None
+    color = _LEVEL_COLORS[int(found["number"]) % 3]
+    code = _table()["VBs"].code if found["kind"] == "VB" else None
+    return NomenclatureEntry(name, InterpretedType.ORGAN, color, code)
 
 
 def _paler(color: Rgb) -> Rgb:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 
@@ -17,6 +18,20 @@ CARD_FILE = "CARD.md"
 
 MAX_CHANNEL = MIXED - 1  # channels are codes of voxels in a byte each
 MAX_PATCH_VOXELS = 1 << 25  # what is larger needs more memory than the machines that this runs on have
+
+# What the step `vertebrae` takes: labels in the order of `contour.imaging.vertebrae.Part`; and what it makes of them:
+# families of structures, and how the names of their members begin.
+SPINE_LABELS = (
+    "VertebralCore",
+    "VertebralBody",
+    "VertebralArch",
+    "SpinalCanal",
+    "Ribs",
+    "Sacrum",
+    "VertebralJoint",
+)
+BODIES, WHOLE_VERTEBRAE = "VBs", "Vertebrae"
+FAMILIES = {BODIES: "VB_", WHOLE_VERTEBRAE: "Vert_"}
 
 PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -51,6 +66,15 @@ class Label:
             raise ValueError(f"also {self.also} of {self.name}: a sigmoid channel draws its structure whole")
 
 
+class Step(StrEnum):
+    """What is made of a network's labels beyond themselves.
+
+    `VERTEBRAE`: each vertebra on its own, with its level where the image tells it: see `contour.inference.spine`.
+    """
+
+    VERTEBRAE = "vertebrae"
+
+
 @dataclass(frozen=True)
 class Training:
     """Where a network comes from: shown on the card and in reports.
@@ -77,10 +101,11 @@ class Manifest:
     with the others and is not drawn. `largest_patch_voxels`, where it is given, allows larger patches of up to so many
     voxels: less is computed twice, but a network that normalises over its patch answers otherwise on a larger one, so
     a package states it only after both were measured, and memory grows with it (0.5 to 0.7 GB a million voxels).
+    `steps` names what is made of the labels beyond themselves.
 
     Raises:
         ValueError: no labels, labels that share a name or a channel, softmax and sigmoid labels mixed, or a name,
-            checksum, patch shape or size of the wrong form.
+            checksum, patch shape or size of the wrong form, or a step that lacks one of its labels.
     """
 
     name: str
@@ -94,6 +119,7 @@ class Manifest:
     labels: tuple[Label, ...]
     training: Training
     largest_patch_voxels: int | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         if not PACKAGE_NAME.fullmatch(self.name):
@@ -115,11 +141,18 @@ class Manifest:
         for label in self.labels:
             if not set(label.also) <= set(self.names) - {label.name}:
                 raise ValueError(f"also {label.also} of {label.name}: names of other labels")
+        if Step.VERTEBRAE in self.steps and not set(SPINE_LABELS) <= set(self.names):
+            raise ValueError(f"steps {Step.VERTEBRAE}: needs the labels {', '.join(SPINE_LABELS)}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The TG-263 names of the structures that the network draws, in the order of the labels."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """What a protocol may ask for: the labels, and the families of structures that the steps make of them."""
+        return (*self.names, *(FAMILIES if Step.VERTEBRAE in self.steps else ()))
 
     def channels(self, label: Label) -> tuple[int, ...]:
         """The channels whose voxels make up the structure of `label`, its own first."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from contour.core.volume import Modality
 from contour.imaging.preprocess import Preprocessing
+from contour.inference.package import Step
 from contour.training.appearance import SynthesisConfig
 
 
@@ -130,6 +131,7 @@ class TrainingConfig:
 
     Where structures of a case overlap, the later of `labels` counts. `largest_patch_voxels` goes into the package: how
     large the patches may grow when the network draws. `synthesis` says how the tissues of cases without an image look.
+    `steps` goes into the package: what is made of the labels beyond themselves.
 
     Raises:
         ValueError: no labels, labels of one name, a label inside two others or inside one that is not there, or a patch
@@ -152,6 +154,7 @@ class TrainingConfig:
     largest_patch_voxels: int | None = None
     modality: Modality = Modality.CT
     synthesis: SynthesisConfig | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         names = [label.name for label in self.labels]

@@ -107,6 +107,7 @@ def manifest_of(config: TrainingConfig, version: str, sha256: str, training: Tra
         labels=tuple(Label(i, label.name, also=label.also) for i, label in enumerate(config.labels, start=1)),
         training=training,
         largest_patch_voxels=config.largest_patch_voxels,
+        steps=config.steps,
     )
 
 

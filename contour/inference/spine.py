@@ -1,0 +1,188 @@
+"""From parts of a spine, as a network draws them, to one structure for each vertebra, with its level where it is told.
+
+A package whose manifest has the step `vertebrae` offers two families beside its labels: `VBs`, the bodies (TG-263's
+VB_T05 is the body of the fifth thoracic vertebra), and `Vertebrae`, whole vertebrae with their arches and processes
+(`Vert_T05`; TG-263 has no name for these). Where levels are withheld the members are numbered from the top instead,
+`VB_unknown1`, and a finding says why.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contour.core.geometry import Geometry
+from contour.core.report import Finding, Severity
+from contour.core.structures import Mask, cropped_to_content
+from contour.core.volume import Volume
+from contour.imaging.preprocess import canonical_axes, from_canonical, to_canonical
+from contour.imaging.spine_anchors import rib_pairs, sacrum_below
+from contour.imaging.vertebrae import Part, SpineImage, take_apart
+from contour.inference.engine import NetworkEngine, Progress
+from contour.inference.levels import Count, SeenVertebra, count_levels
+from contour.inference.package import BODIES, FAMILIES, SPINE_LABELS
+from contour.inference.predict import Drawn, PredictOptions, predict
+
+GRID_MM = 2.0  # vertebrae are told apart on every n-th voxel of the image, at about this distance
+
+# Where labels overlap, the later one says what a voxel is.
+PAINTED = (Part.SHELL, Part.CORE, Part.ARCH, Part.JOINT, Part.CANAL, Part.RIB, Part.SACRUM)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network draws of what was asked for, and what a person should know about it."""
+
+    drawn: tuple[Drawn, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+def predict_with_families(
+    network: NetworkEngine,
+    volume: Volume,
+    wanted: tuple[str, ...],
+    progress: Progress | None = None,
+    *,
+    options: PredictOptions | None = None,
+) -> Prediction:
+    """As `predict`, for names of structures and of families: of a family, each member is a structure of its own.
+
+    A member says in `Drawn.family` what it was asked for as. A family without members is there with an empty mask.
+
+    Raises:
+        PackageError, InputRefused: as `predict`.
+    """
+    options = options or PredictOptions()
+    families = tuple(name for name in wanted if name in FAMILIES and name in network.manifest.offered)
+    if not families:
+        return Prediction(predict(network, volume, wanted, progress, options=options))
+    plain = tuple(name for name in wanted if name not in families)
+    others = tuple(name for name in SPINE_LABELS if name not in plain)
+    drawn = {one.name: one for one in predict(network, volume, (*plain, *others), progress, options=options)}
+    members, findings = draw_vertebrae(tuple(drawn[name] for name in SPINE_LABELS), volume.geometry, families)
+    return Prediction((*(drawn[name] for name in plain), *members), findings)
+
+
+def draw_vertebrae(
+    parts: tuple[Drawn, ...], geometry: Geometry, families: tuple[str, ...]
+) -> tuple[tuple[Drawn, ...], tuple[Finding, ...]]:
+    """The members of `families` from top to bottom, and the findings on their levels.
+
+    `parts` are drawn on `geometry`, in the order of `SPINE_LABELS`.
+    """
+    grid = _Grid.of(geometry)
+    image = SpineImage(grid.painted(parts), grid.canonical_spacing_mm)
+    spine = take_apart(image)
+    if spine is None:
+        return tuple(_nobody(parts[0], family) for family in families), ()
+    ribs = rib_pairs(image, spine)
+    seen = tuple(SeenVertebra(pair, v.gap_below) for pair, v in zip(ribs, spine.vertebrae, strict=True))
+    count = count_levels(seen, sacrum_below=sacrum_below(image, spine))
+    owner = grid.on_image(spine.owner_zyx)
+    members: list[Drawn] = []
+    for family in families:
+        bone = (Part.SHELL,) if family == BODIES else (Part.SHELL, Part.ARCH)
+        members += _members(family, _names(count), tuple(parts[part - 1] for part in bone), (grid, owner))
+    return tuple(members), _findings(count)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Every n-th voxel of an image along each of its axes, from the first on."""
+
+    geometry: Geometry
+    every_zyx: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> "_Grid":
+        z, y, x = (max(1, round(GRID_MM / mm)) for mm in geometry.spacing_zyx_mm)
+        return cls(geometry, (z, y, x))
+
+    @property
+    def canonical_spacing_mm(self) -> tuple[float, float, float]:
+        order, _ = canonical_axes(self.geometry)
+        z, y, x = (self.geometry.spacing_zyx_mm[axis] * self.every_zyx[axis] for axis in order)
+        return z, y, x
+
+    def painted(self, parts: tuple[Drawn, ...]) -> NDArray[np.uint8]:
+        """What each voxel of the grid is (`Part`), canonically oriented."""
+        shape = tuple(-(-n // every) for n, every in zip(self.geometry.shape_zyx, self.every_zyx, strict=True))
+        values = np.zeros(shape, dtype=np.uint8)
+        for part in PAINTED:
+            drawn = parts[part - 1]
+            if drawn.mask_zyx.size == 0:
+                continue
+            first = [-(-start // every) for start, every in zip(drawn.offset_zyx, self.every_zyx, strict=True)]
+            thinned = drawn.mask_zyx[
+                tuple(
+                    slice(at * every - start, None, every)
+                    for at, every, start in zip(first, self.every_zyx, drawn.offset_zyx, strict=True)
+                )
+            ]
+            box = tuple(slice(at, at + n) for at, n in zip(first, thinned.shape, strict=True))
+            values[box][thinned] = part
+        return np.ascontiguousarray(to_canonical(values, self.geometry)).astype(np.uint8)
+
+    def on_image(self, owner_zyx: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A canonical array of the grid along the image's own axes."""
+        return np.ascontiguousarray(from_canonical(owner_zyx, self.geometry)).astype(np.uint8)
+
+    def nearest(self, drawn: Drawn, owner: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The values of `owner` (on the grid, along the image's axes) at the voxels of the box of `drawn`."""
+        indices = []
+        for start, size, every, n in zip(
+            drawn.offset_zyx, drawn.mask_zyx.shape, self.every_zyx, owner.shape, strict=True
+        ):
+            indices.append(np.minimum((start + np.arange(size) + every // 2) // every, n - 1))
+        return owner[np.ix_(*indices)]
+
+
+def _members(
+    family: str, names: tuple[str, ...], bone: tuple[Drawn, ...], grid_and_owner: tuple[_Grid, NDArray[np.uint8]]
+) -> list[Drawn]:
+    """One structure for each vertebra, of the voxels of `bone` that it owns."""
+    whole = _united(bone)
+    grid, owner = grid_and_owner
+    numbers = np.where(whole.mask_zyx, grid.nearest(whole, owner), 0)
+    members = []
+    for number, name in enumerate(names, start=1):
+        mask, offset = cropped_to_content(numbers == number, whole.offset_zyx)
+        members.append(Drawn(f"{FAMILIES[family]}{name}", mask, offset, whole.confidence, whole.looked_at, family))
+    return members
+
+
+def _united(drawn: tuple[Drawn, ...]) -> Drawn:
+    """One mask of several; its confidence is the first's."""
+    full = [one for one in drawn if one.mask_zyx.size]
+    if len(full) < 2:
+        return full[0] if full else drawn[0]
+    start = np.min([one.offset_zyx for one in full], axis=0)
+    stop = np.max([np.add(one.offset_zyx, one.mask_zyx.shape) for one in full], axis=0)
+    mask: Mask = np.zeros(tuple(stop - start), dtype=bool)
+    for one in full:
+        first = np.subtract(one.offset_zyx, start)
+        mask[tuple(slice(int(a), int(a) + n) for a, n in zip(first, one.mask_zyx.shape, strict=True))] |= one.mask_zyx
+    z, y, x = (int(a) for a in start)
+    return Drawn(drawn[0].name, mask, (z, y, x), drawn[0].confidence, drawn[0].looked_at)
+
+
+def _nobody(part: Drawn, family: str) -> Drawn:
+    return Drawn(family, np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), 0.0, part.looked_at, family)
+
+
+def _names(count: Count) -> tuple[str, ...]:
+    """Levels, and numbers from the top where they are withheld."""
+    unknown = iter(range(1, len(count.levels) + 1))
+    return tuple(level if level is not None else f"unknown{next(unknown)}" for level in count.levels)
+
+
+def _findings(count: Count) -> tuple[Finding, ...]:
+    findings = []
+    if count.evidence:
+        told = " and ".join(dict.fromkeys(count.evidence))
+        findings.append(Finding("levels-counted", Severity.INFO, f"Levels of vertebrae were counted from {told}."))
+    if count.withheld:
+        why = "; ".join(dict.fromkeys(count.withheld))
+        message = f"Levels of vertebrae are withheld: {why}. The vertebrae are drawn, and numbered from the top."
+        findings.append(Finding("levels-withheld", Severity.CHECK, message))
+    return tuple(findings)

@@ -1,0 +1,1 @@
+"""Builds the shipped package `models/spine_ct` from public data."""
