@@ -118,13 +118,16 @@ def head_labels(labels_zyx: NDArray[np.uint8], config: TrainingConfig) -> NDArra
     return found
 
 
-def whole_brain(labels_zyx: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The brain with its ventricles and sulci, whole, from a head's labels on 1 mm voxels."""
+def whole_brain(labels_zyx: NDArray[np.uint8], between: tuple[int, ...] = FLUID_AND_VESSELS) -> NDArray[np.bool_]:
+    """The brain with its ventricles and sulci, whole, from a head's labels on 1 mm voxels.
+
+    `between` are the labels that sulci hold.
+    """
     inside = np.isin(labels_zyx, WHOLE_BRAIN)
     room = int(SULCUS_MM) + 2
     apart = ndimage.distance_transform_edt(~np.pad(inside, room))
     closed = ndimage.distance_transform_edt(apart <= SULCUS_MM) > SULCUS_MM
-    clefts = closed[room:-room, room:-room, room:-room] & np.isin(labels_zyx, FLUID_AND_VESSELS)
+    clefts = closed[room:-room, room:-room, room:-room] & np.isin(labels_zyx, between)
     return np.asarray(inside | clefts)
 
 

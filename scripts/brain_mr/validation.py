@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contour.cases.importing import Imported, ImportedIdentity, import_masks
 from contour.cases.store import RECORD_FILE, Case, save_case
@@ -55,6 +54,7 @@ T2 = {  # means where a T1 has others: fluid bright, white matter darker than gr
     "soft": 0.4,
     "fat": 0.6,
 }
+UNLABELLED = (0,)  # FreeSurfer names no fluid between the gyri
 UNITS = 1000.0  # of an MR, to the scale of 0 to 1
 
 
@@ -108,7 +108,11 @@ def made_head(name: str, source: Path, synthesis: SynthesisConfig, config: Train
     seed = int.from_bytes(name.encode(), "little") % 2**32
     image = draw_appearance(codes, synthesis, geometry.spacing_zyx_mm, np.random.RandomState(seed))
     volume = Volume(np.clip(image * UNITS, 0, 32000).astype(np.int16), geometry, Modality.MR)
-    return _head_case(volume, labels.astype(np.uint8), STRUCTURES, (name, source.name, "SynthSeg labels, Apache-2.0"))
+    values = labels.astype(np.uint8)
+    masks = [(Imported("Brain"), whole_brain(values))]
+    masks += [(Imported(structure), values == value) for structure, value in STRUCTURES.items()]
+    identity = ImportedIdentity(name, source.name, Modality.MR, "label map published with SynthSeg, Apache-2.0")
+    return import_masks(volume, tuple(masks), identity)
 
 
 def real_head(name: str, source: Path) -> Case:
@@ -116,17 +120,10 @@ def real_head(name: str, source: Path) -> Case:
     volume = read_nifti(source / "image.nii.gz", Modality.MR, FRAME)
     labels, _ = read_nifti_array(source / "labels.nii.gz", FRAME)
     values = json.loads((source / "labels.json").read_text(encoding="utf-8"))
-    known = {structure: values[structure] for structure in STRUCTURES if structure in values}
-    return _head_case(volume, labels.astype(np.uint8), known, (name, name, "labels by FreeSurfer; validation only"))
-
-
-def _head_case(
-    volume: Volume, labels_zyx: NDArray[np.uint8], values: dict[str, int], identity: tuple[str, str, str]
-) -> Case:
-    name, patient, note = identity
-    masks = [(Imported("Brain"), whole_brain(labels_zyx))]
-    masks += [(Imported(structure), labels_zyx == value) for structure, value in values.items()]
-    return import_masks(volume, tuple(masks), ImportedIdentity(name, patient, Modality.MR, note))
+    masks = [(Imported("Brain"), whole_brain(labels.astype(np.uint8), UNLABELLED))]
+    masks += [(Imported(known), labels == values[known]) for known in STRUCTURES if known in values]
+    identity = ImportedIdentity(name, name, Modality.MR, "labels by FreeSurfer; validation only")
+    return import_masks(volume, tuple(masks), identity)
 
 
 def _stored(folder: Path, name: str, make: Callable[[str], Case]) -> Path:

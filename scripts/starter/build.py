@@ -36,16 +36,18 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     recipe = recipe_of(given.package)
     work = given.work or Path("runs") / recipe.name
-    build(recipe, given.data, work, Hardware(devices=given.devices, workers=given.workers))
+    config = load_config(shipped_folder("configs") / "training" / f"{recipe.name}.yaml", TrainingConfig)
+    package = build(recipe, config, given.data, work, Hardware(devices=given.devices, workers=given.workers))
+    with staged(shipped_folder("models") / recipe.name) as stage:
+        shutil.copytree(package, stage, dirs_exist_ok=True)
 
 
-def build(recipe: Recipe, data: Path, work: Path, hardware: Hardware) -> None:
-    """The package of `recipe` in `models/`, from the public data in `data`.
+def build(recipe: Recipe, config: TrainingConfig, data: Path, work: Path, hardware: Hardware) -> Path:
+    """The finished package of `recipe`, in `work`, from the public data in `data`.
 
     Raises:
         ExportDiffersError: the exported network answers otherwise than the trained one.
     """
-    config = load_config(shipped_folder("configs") / "training" / f"{recipe.name}.yaml", TrainingConfig)
     prepared = recipe.prepare(data, work, config)
     trained = work / "train"
     trained.mkdir(parents=True, exist_ok=True)
@@ -55,8 +57,7 @@ def build(recipe: Recipe, data: Path, work: Path, hardware: Hardware) -> None:
     figures = measure(recipe, work / "package", data, work)
     text = text_of(recipe, exported.facts, figures)
     (work / "package" / CARD_FILE).write_text(text, encoding="utf-8")
-    with staged(shipped_folder("models") / recipe.name) as stage:
-        shutil.copytree(work / "package", stage, dirs_exist_ok=True)
+    return work / "package"
 
 
 def export(recipe: Recipe, config: TrainingConfig, prepared: FitInput, data: Path, work: Path) -> Exported:

@@ -17,13 +17,12 @@ from contour.cases.pictures import comparison
 from contour.cases.score import CaseScore, Measure
 from contour.cases.store import load_image, load_record, load_structure
 from contour.cases.summary import StructureSummary
-from contour.config import load_config, shipped_folder
-from contour.core.protocol import Protocol
+from contour.config import shipped_folder
 from contour.imaging.metrics import CompareOptions, within
 from contour.imaging.scene import Scene
 from contour.inference.package import load_package
 from contour.inference.session import open_network
-from contour.library import locator_for
+from contour.library import load_protocol, locator_for
 from scripts.starter.recipe import Recipe, ValidationSet
 from scripts.starter.recipes import recipe_of
 
@@ -45,7 +44,7 @@ def main() -> None:
 def measure(recipe: Recipe, package: Path, data: Path, work: Path) -> str:
     """The figures of `package` in Markdown: a table for each set of validation cases, and what the recipe adds."""
     network = open_network(load_package(package))
-    protocol = load_config(shipped_folder("configs") / "protocols" / f"{recipe.protocol}.yaml", Protocol)
+    protocol = load_protocol(recipe.protocol)
     locating = locator_for(protocol, (shipped_folder("models"),))
     options = EvaluateOptions(
         tolerances_mm=(recipe.tolerance_mm, recipe.tolerance_mm / 2),

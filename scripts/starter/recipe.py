@@ -31,7 +31,7 @@ class Recipe:
         prepare: data folder, work folder, configuration -> prepared cases and their weights. What is in the work
             folder already stays as it is, so that it can be stopped at any moment.
         validation: data folder, folder for cases -> sets of reference cases; resumable like `prepare`.
-        protocol: of `configs/protocols`, the rules under which the package is measured.
+        protocol: the rules under which the package is measured: one that ships, by name, or a YAML file.
         tolerance_mm: of the surface Dice.
         measure: package folder, data folder -> what else was measured, in Markdown.
 
