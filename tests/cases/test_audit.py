@@ -22,7 +22,7 @@ from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Volume
 from contour.imaging.phantom import Phantom
-from scripts.head_ct.prepare import openkbp_case
+from scripts.head_ct.openkbp import openkbp_case
 
 COHORT = 10
 TOUCHED = "case04"
