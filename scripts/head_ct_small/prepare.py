@@ -1,6 +1,6 @@
 """Cases for the network of the eyes, optic pathway and cochleae: label maps alone, in a box about what it draws.
 
-    python -m scripts.head_ct.prepare_small --data DATA [--work runs/head_ct_small]
+    python -m scripts.head_ct_small.prepare --data DATA [--work runs/head_ct_small]
 
 No CT with such labels is at hand whose licence allows it: two raters drew them on scans whose images are not there, and
 whole heads bring the chiasm, which the raters left out. Their optic nerves are of varying length and teach nothing.

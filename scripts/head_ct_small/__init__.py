@@ -1,0 +1,1 @@
+"""The package `head_ct_small`: eyes, optic pathway and cochleae on fine voxels."""
