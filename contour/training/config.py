@@ -130,8 +130,10 @@ class TrainingConfig:
     """A whole training run. `precision` is Lightning's ("bf16-mixed", "32-true", "16-mixed").
 
     Where structures of a case overlap, the later of `labels` counts. `largest_patch_voxels` goes into the package: how
-    large the patches may grow when the network draws. `synthesis` says how the tissues of cases without an image look.
-    `steps` goes into the package: what is made of the labels beyond themselves.
+    large the patches may grow when the network draws. `balance` weighs structures alike in the loss, whatever their
+    size (1), or by their voxels (0): small ones among many are learnt sooner with some of it. `synthesis` says how the
+    tissues of cases without an image look. `steps` goes into the package: what is made of the labels beyond
+    themselves.
 
     Raises:
         ValueError: no labels, labels of one name, a label inside two others or inside one that is not there, or a patch
@@ -152,6 +154,7 @@ class TrainingConfig:
     memory_layout: MemoryLayout = MemoryLayout.CONTIGUOUS
     validation: ValidationConfig = ValidationConfig()
     largest_patch_voxels: int | None = None
+    balance: float = 0.0
     modality: Modality = Modality.CT
     synthesis: SynthesisConfig | None = None
     steps: tuple[Step, ...] = ()

@@ -15,7 +15,9 @@ from contour.training.prepared import UNKNOWN
 Around = tuple[int | None, ...]  # for each structure the index of the one that it lies inside, or None
 
 
-def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor, around: Around = ()) -> Tensor:
+def marginal_dice_ce(
+    logits: Tensor, labels: Tensor, drawn: Tensor, around: Around = (), balance: float = 0.0
+) -> Tensor:
     """The sum of cross-entropy and 1 - soft Dice, each averaged over what counts.
 
     Args:
@@ -23,14 +25,23 @@ def marginal_dice_ce(logits: Tensor, labels: Tensor, drawn: Tensor, around: Arou
         labels: (batch, z, y, x) integers; 255 is unknown and does not count.
         drawn: booleans that broadcast to (batch, channels - 1, z, y, x): where which structure's outline is complete.
         around: for each structure the index of the one that it lies inside (the brain around a hippocampus), or None.
+        balance: how far the cross-entropy weighs structures alike whatever their size: 0 by voxel, 1 alike.
 
     """
     known = labels != UNKNOWN
     log_probability = marginalized(functional.log_softmax(logits.float(), dim=1), drawn, around)
     target = torch.where(known, labels, 0).long()
     losses = functional.nll_loss(log_probability, target, reduction="none")
-    cross_entropy = (losses * known).sum() / known.sum().clamp(min=1)
+    weights = known.float() if balance == 0 else _balanced(target, known, balance)
+    cross_entropy = (losses * weights).sum() / weights.sum().clamp(min=1)
     return cross_entropy + _dice_loss(log_probability, target, known)
+
+
+def _balanced(target: Tensor, known: Tensor, balance: float) -> Tensor:
+    """What each voxel counts: less, the more there are of its label among the known ones; 1 on average."""
+    count = torch.bincount(target[known]).clamp(min=1).float()
+    weights = count.pow(-balance)[target] * known
+    return weights * (known.sum() / weights.sum().clamp(min=1e-6))
 
 
 def drawn_where(regions: Tensor, drawn: Tensor) -> Tensor:

@@ -66,15 +66,18 @@ class SegmentationModule(pl.LightningModule):
         drawn = drawn_where(batch["regions"][:, 0], batch["drawn"])
         labels = batch["label"][:, 0]
         if self.config.network.deep_supervision:
-            losses = [marginal_dice_ce(output, labels, drawn, self.config.around) for output in outputs.unbind(dim=1)]
+            losses = [self._loss(output, labels, drawn) for output in outputs.unbind(dim=1)]
             weights = [0.5**i for i in range(len(losses))]
             loss = sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights)
         else:
-            loss = marginal_dice_ce(outputs, labels, drawn, self.config.around)
+            loss = self._loss(outputs, labels, drawn)
         self.log("loss", loss, prog_bar=True)
         seconds = time.perf_counter() - self._started
         self.log("patches_per_second", (index + 1) * len(labels) * self.trainer.world_size / seconds)
         return loss
+
+    def _loss(self, logits: Tensor, labels: Tensor, drawn: Tensor) -> Tensor:
+        return marginal_dice_ce(logits, labels, drawn, self.config.around, self.config.balance)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the drawings of the epoch before."""

@@ -4,10 +4,11 @@ from contour.core.errors import ConfigError
 from scripts.brain_mr.recipe import BRAIN_MR
 from scripts.head_ct.recipe import HEAD_CT
 from scripts.head_ct_small.recipe import HEAD_CT_SMALL
+from scripts.locate_ct.recipe import LOCATE_CT
 from scripts.starter.recipe import Recipe
 from scripts.thorax_ct.recipe import THORAX_CT
 
-RECIPES = (THORAX_CT, BRAIN_MR, HEAD_CT, HEAD_CT_SMALL)
+RECIPES = (LOCATE_CT, THORAX_CT, BRAIN_MR, HEAD_CT, HEAD_CT_SMALL)
 
 
 def recipe_of(package: str) -> Recipe:

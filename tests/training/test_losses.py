@@ -86,3 +86,19 @@ def test_an_inner_structure_that_was_not_drawn_counts_to_the_one_around_it():
     assert marginal_dice_ce(logits, background, drawn, (None, 0)) > 10  # outside the brain it is wrong all the same
     undrawn = torch.tensor([False, False]).view(1, 2, 1, 1, 1)
     assert marginal_dice_ce(logits, background, undrawn, (None, 0)) < 1e-3
+
+
+def test_balance_weighs_structures_alike_whatever_their_size() -> None:
+    """A hundred voxels of background guessed right, ten of an organ guessed wrong, and one more that is unknown."""
+    labels = torch.zeros(1, 1, 1, 111)
+    labels[..., :10], labels[..., 110] = 1, 255
+    logits = torch.zeros(1, 2, 1, 1, 111)
+    logits[:, 0] = 3.0
+    right, wrong = math.log(1 + math.exp(-3)), 3 + math.log(1 + math.exp(-3))
+    drawn = torch.ones(1, 1, 1, 1, 1, dtype=torch.bool)
+    dice = marginal_dice_ce(logits, labels, drawn).item() - (100 * right + 10 * wrong) / 110
+    for balance, expected in (
+        (1.0, (right + wrong) / 2),
+        (0.5, (10 * right + math.sqrt(10) * wrong) / (10 + math.sqrt(10))),
+    ):
+        assert marginal_dice_ce(logits, labels, drawn, (), balance).item() - dice == pytest.approx(expected, rel=1e-4)
