@@ -39,6 +39,7 @@ from contour.core.structures import InterpretedType, Structure
 from contour.core.volume import Volume
 from contour.imaging.nifti import read_nifti_array, write_nifti
 from contour.inference.engine import NetworkEngine
+from contour.inference.levels import members_of
 from contour.inference.package import Manifest, Training
 from contour.pipeline import BODY_NAMES, draw_structures
 
@@ -167,13 +168,10 @@ class _Judge:
         self._networks = networks
         self._output = output
         self._options = options
-        offered = {name for network in networks for name in network.manifest.names} | set(BODY_NAMES)
+        offered = {name for network in networks for name in network.manifest.offered} | set(BODY_NAMES)
         wanted = options.structures
-        self.names = tuple(
-            rule.name
-            for rule in protocol.structures
-            if rule.name in offered and (wanted is None or rule.name in wanted)
-        )
+        drawable = (name for rule in protocol.structures if rule.name in offered for name in members_of(rule.name))
+        self.names = tuple(name for name in drawable if wanted is None or name in wanted)
         if wanted is not None and set(wanted) - set(self.names):
             unknown = ", ".join(sorted(set(wanted) - set(self.names)))
             raise ConfigError(f"protocol {protocol.name}", f"does not draw {unknown}", ", ".join(self.names))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from contour.imaging.spine_anchors import RibPair
+from contour.inference.package import FAMILIES
 
 LEVELS = (
     *(f"C{i}" for i in range(1, 8)),
@@ -61,6 +62,11 @@ class Count:
     levels: tuple[str | None, ...]
     evidence: tuple[str, ...]
     withheld: tuple[str, ...]
+
+
+def members_of(name: str) -> tuple[str, ...]:
+    """The names that the members of a family bear where their levels are known; of a structure, its own."""
+    return tuple(f"{FAMILIES[name]}{level}" for level in LEVELS) if name in FAMILIES else (name,)
 
 
 def count_levels(seen: tuple[SeenVertebra, ...], *, sacrum_below: bool) -> Count:

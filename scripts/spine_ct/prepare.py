@@ -17,13 +17,12 @@ from scipy import ndimage
 from contour.config import load_config, shipped_folder
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
-from contour.imaging.nifti import read_nifti, read_nifti_array
-from contour.imaging.preprocess import canonical_geometry, to_canonical
+from contour.imaging.nifti import read_nifti, read_nifti_array, read_nifti_geometry
+from contour.imaging.preprocess import at_spacing, canonical_geometry, to_canonical
 from contour.training.config import TrainingConfig
 from contour.training.fit import FitInput
 from contour.training.prepared import (
     PreparedCase,
-    load_prepared,
     prepare_label_map,
     prepare_tissue_map,
     resample_labels,
@@ -31,14 +30,19 @@ from contour.training.prepared import (
 )
 from contour.training.synthesis import without_contrast
 from contour.training.tissue_maps import TissueSource, tissue_codes
+from scripts.spine_ct.borrowed import Centres, LabelledSpine, borrow
 from scripts.spine_ct.parts import WholeSpine, parts_of
+from scripts.thorax_ct.drawn import Drawn
 
 CHEST = "lidc_0001_auto"
 SLAB = "totalseg_slab20"
 LABELS_ONLY = ("totalseg_s0327_labels_only", "totalseg_s0328_labels_only")
+DRAWN_FOLDER = Path(__file__).parents[1] / "thorax_ct" / "drawn"  # where bodies' centres were placed by hand
 LEVELS = (*(f"C{i}" for i in range(1, 8)), *(f"T{i}" for i in range(1, 13)), *(f"L{i}" for i in range(1, 6)))
 CONTRAST_SHARES = (1.0, 0.2)
 CODES_EACH = 4
+LEAST_CENTRES = 4
+BORROWED_WEIGHT = 0.7  # of each chest whose vertebrae are the labelled one's, fitted to it
 WEIGHTS = {CHEST: 3.0, SLAB: 0.5, LABELS_ONLY[0]: 3.0, LABELS_ONLY[1]: 1.5}  # shared by the cases made of each
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
 DISC_GAP_MM = 7.0  # discs are what lies between two bodies no further apart than twice this
@@ -116,6 +120,8 @@ def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
     for source, make in ((CHEST, _chest), (SLAB, _slab), (LABELS_ONLY[0], _synthetic), (LABELS_ONLY[1], _synthetic)):
         paths = make(data, source, folder, config)
         weights |= {path: WEIGHTS[source] / len(paths) for path in paths}
+    for path in _borrowed(data, folder, config):
+        weights[path] = BORROWED_WEIGHT
     return FitInput(tuple(weights), tuple(weights.values()))
 
 
@@ -128,7 +134,8 @@ def read_label_map(data: Path, name: str) -> LabelMap:
     return LabelMap(canonical, values, canonical_geometry(geometry))
 
 
-def _image(data: Path, name: str) -> Volume:
+def read_image(data: Path, name: str) -> Volume:
+    """The CT of a case in canonical orientation."""
     volume = read_nifti(data / "thorax" / name / "image.nii.gz", Modality.CT, FRAME)
     canonical = np.ascontiguousarray(to_canonical(volume.voxels_zyx, volume.geometry))
     return Volume(canonical, canonical_geometry(volume.geometry), volume.modality)
@@ -143,7 +150,7 @@ def _chest(data: Path, name: str, folder: Path, config: TrainingConfig) -> tuple
     paths = tuple(folder / f"{name}_contrast{int(100 * share):03d}.npz" for share in CONTRAST_SHARES)
     if all(path.exists() for path in paths):
         return paths
-    volume, known = _image(data, name), read_label_map(data, name)
+    volume, known = read_image(data, name), read_label_map(data, name)
     parts, bone = known.parts(), known.mask(*BONES)
     for share, path in zip(CONTRAST_SHARES, paths, strict=True):
         hu = without_contrast(volume.voxels_zyx.astype(np.float32), bone, share)
@@ -155,9 +162,43 @@ def _chest(data: Path, name: str, folder: Path, config: TrainingConfig) -> tuple
 def _slab(data: Path, name: str, folder: Path, config: TrainingConfig) -> tuple[Path, ...]:
     path = folder / f"{name}.npz"
     if not path.exists():
-        volume, known = _image(data, name), read_label_map(data, name)
+        volume, known = read_image(data, name), read_label_map(data, name)
         save_prepared(prepare_label_map(name, volume, known.parts(), _drawn(config), config.preprocessing), path)
     return (path,)
+
+
+def _borrowed(data: Path, folder: Path, config: TrainingConfig) -> tuple[Path, ...]:
+    """The chests without labels on which the bodies' centres were placed: ribs are not drawn there."""
+    placed = [load_config(path, Drawn) for path in sorted(DRAWN_FOLDER.glob("*.yaml"))]
+    names = [one.case for one in placed if len([v for v in one.vertebrae if v.level]) >= LEAST_CENTRES]
+    paths = {name: folder / f"{name}_borrowed.npz" for name in names}
+    missing = [one for one in placed if one.case in paths and not paths[one.case].exists()]
+    source = _labelled_chest(data, config) if missing else None
+    drawn = np.array([label.name != "Ribs" for label in config.labels])
+    for one in missing:
+        assert source is not None
+        target = at_spacing(read_image(data, one.case), config.preprocessing.spacing_zyx_mm)
+        found = borrow(source, target, _centres(data, one, target.geometry))
+        prepared = prepare_label_map(one.case, target, found.parts_zyx, drawn, config.preprocessing)
+        save_prepared(prepared, paths[one.case])
+    return tuple(paths.values())
+
+
+def _labelled_chest(data: Path, config: TrainingConfig) -> LabelledSpine:
+    known = read_label_map(data, CHEST)
+    volume = at_spacing(read_image(data, CHEST), config.preprocessing.spacing_zyx_mm)
+    labels = resample_labels(known.labels_zyx, known.geometry, volume.geometry)
+    return LabelledSpine(volume, labels, dict(known.vertebrae), labels == known.values["spinal_cord"])
+
+
+def _centres(data: Path, placed: Drawn, target: Geometry) -> Centres:
+    """Placed centres in mm on the grid of `target`."""
+    own = read_nifti_geometry(data / "thorax" / placed.case / "image.nii.gz", FRAME)
+    return {
+        v.level: target.lps_mm_to_index(own.index_to_lps_mm(np.array(v.centre_zyx))) * np.array(target.spacing_zyx_mm)
+        for v in placed.vertebrae
+        if v.level is not None
+    }
 
 
 def _synthetic(data: Path, name: str, folder: Path, config: TrainingConfig) -> tuple[Path, ...]:
@@ -220,11 +261,6 @@ def _lesions(known: LabelMap, rng: np.random.Generator) -> list[tuple[int, NDArr
         inside[tuple(voxels[near].T)] = True
         found.append((LYTIC if rng.random() < 0.5 else BLASTIC, inside))
     return found
-
-
-def prepared_cases(work: Path) -> tuple[PreparedCase, ...]:
-    """The cases that `prepare` wrote."""
-    return tuple(load_prepared(path) for path in sorted((work / "cases").glob("*.npz")))
 
 
 if __name__ == "__main__":
