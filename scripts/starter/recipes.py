@@ -5,10 +5,11 @@ from scripts.brain_mr.recipe import BRAIN_MR
 from scripts.head_ct.recipe import HEAD_CT
 from scripts.head_ct_small.recipe import HEAD_CT_SMALL
 from scripts.locate_ct.recipe import LOCATE_CT
+from scripts.spine_ct.recipe import SPINE_CT
 from scripts.starter.recipe import Recipe
 from scripts.thorax_ct.recipe import THORAX_CT
 
-RECIPES = (LOCATE_CT, THORAX_CT, BRAIN_MR, HEAD_CT, HEAD_CT_SMALL)
+RECIPES = (LOCATE_CT, THORAX_CT, BRAIN_MR, HEAD_CT, HEAD_CT_SMALL, SPINE_CT)
 
 
 def recipe_of(package: str) -> Recipe:
