@@ -25,6 +25,7 @@ def tiny_config(steps: int, epochs: int = 1) -> TrainingConfig:
         schedule=schedule,
         augmentation=replace(config.augmentation, elastic_probability=0.0),
         precision="32-true",
+        synthesis=None,
     )
 
 
