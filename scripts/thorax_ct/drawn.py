@@ -3,8 +3,10 @@
 A file holds the outlines of one image in voxel indices of the image's own grid, in the order z, y, x in which
 `contour.imaging.nifti.read_nifti` gives the voxels; the centre of a voxel has integer indices. Entries of one name are
 parts of one structure (the ascending and the descending aorta) and are united. Between two drawn slices the outline is
-interpolated by signed distance (Raya and Udupa, IEEE TMI 1990) after both were moved onto the line between their
-centres, so that a thin tube that runs obliquely keeps its width.
+interpolated by signed distance (Raya and Udupa, IEEE TMI 1990), for tubes after both were moved onto the line between
+their centres, so that a thin one that runs obliquely keeps its width.
+
+`SpinalCord` is the cord with its sheath, some 12 x 14 mm, as public label maps draw it, not the cord alone.
 """
 
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from contour.core.volume import Volume
 
 ELLIPSE_POINTS = 64
 AIR_HU = -400.0
+TUBE_SHARE = 0.15  # of its width, above which the way from slice to slice makes an outline a tube's
 MARGIN_VOXELS = 2  # around an outline, so that the interpolated one stays in view
 
 
@@ -113,6 +116,7 @@ class HuLimits:
 LIMITS = {
     "Esophagus": HuLimits(-150.0, 400.0, fill=True, own_air=True),
     "Heart": HuLimits(-300.0, 3000.0, fill=True),
+    "Liver": HuLimits(-20.0, 400.0, fill=True),
     "A_Aorta": HuLimits(-100.0, 3000.0, fill=True),
     "A_Pulmonary": HuLimits(-100.0, 3000.0, fill=True),
     "V_Venacava_S": HuLimits(-100.0, 3000.0, fill=True),
@@ -249,9 +253,8 @@ def _plane(
 ) -> Mask:
     """The mask (y, x) at `share` of the way from the outlines `below` to those `above`, in mm."""
     spacing = np.asarray(geometry.spacing_zyx_mm[1:])
-    centres = _centre(below), _centre(above)
-    centre = (1 - share) * centres[0] + share * centres[1]
-    moved = [o + centre - centres[0] for o in below], [o + centre - centres[1] for o in above]
+    shift = _shift_mm(below, above)
+    moved = [o + share * shift for o in below], [o - (1 - share) * shift for o in above]
     corners = np.concatenate([*moved[0], *moved[1]]) / spacing
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - MARGIN_VOXELS, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + MARGIN_VOXELS + 1, geometry.shape_zyx[1:])
@@ -261,6 +264,16 @@ def _plane(
         inwards_mm = (1 - share) * _inwards_mm(moved[0], grid) + share * _inwards_mm(moved[1], grid)
         plane[low[0] : high[0], low[1] : high[1]] = inwards_mm >= 0
     return plane
+
+
+def _shift_mm(below: list[NDArray[np.float64]], above: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """How far (y, x) the outlines move from slice to slice as a whole; 0 where most of them overlaps anyway.
+
+    What grows to one side, as the liver does, has not moved: only tubes do, whose way is long for their width.
+    """
+    way: NDArray[np.float64] = _centre(above) - _centre(below)
+    narrowest = min(float(np.ptp(np.concatenate(outlines), axis=0).min()) for outlines in (below, above))
+    return way if float(np.linalg.norm(way)) > narrowest * TUBE_SHARE else np.zeros(2)
 
 
 def _outlines_mm(part: Part, z: int, spacing_yx_mm: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -54,6 +54,23 @@ def test_a_cone_between_two_circles(tmp_path: Path) -> None:
     assert _dice(mask[10], _disc((12, 15), 12.0)) > 0.97
 
 
+def test_what_grows_to_one_side_has_not_moved(tmp_path: Path) -> None:
+    text = """\
+case: made
+structures:
+  - name: Organ
+    extent: complete
+    sections:
+      - {z: 0, polygon_yx: [[4.5, 4.5], [4.5, 24.5], [34.5, 24.5], [34.5, 4.5]]}
+      - {z: 10, polygon_yx: [[4.5, 4.5], [4.5, 28.5], [34.5, 28.5], [34.5, 4.5]]}
+"""
+    mask = interpolated(_loaded(tmp_path, text), "Organ", GEOMETRY)
+    for z in range(11):
+        columns = np.flatnonzero(mask[z, 20])
+        assert columns[0] == 5
+        assert columns[-1] == pytest.approx(24 + 0.4 * z, abs=0.5 + 1e-9)
+
+
 def test_a_turned_ellipse_and_a_polygon_are_where_they_were_drawn(tmp_path: Path) -> None:
     text = """\
 case: made
@@ -66,8 +83,8 @@ structures:
   - name: Oval
     extent: complete
     sections:
-      - {z: 3, centre_yx: [20, 20], radii_mm: [16, 4], angle_degrees: 90}
-      - {z: 4, centre_yx: [20, 20], radii_mm: [16, 4], angle_degrees: 90}
+      - {z: 3, centre_yx: [20, 20], radii_mm: [16.1, 4.5], angle_degrees: 90}
+      - {z: 4, centre_yx: [20, 20], radii_mm: [16.1, 4.5], angle_degrees: 90}
 """
     drawn = _loaded(tmp_path, text)
     square, oval = (interpolated(drawn, name, GEOMETRY) for name in ("Square", "Oval"))
@@ -75,7 +92,7 @@ structures:
     expected[3:5, 10:16, 10:21] = True
     np.testing.assert_array_equal(square, expected)
     inside = np.argwhere(oval[3])
-    assert tuple(inside.min(axis=0)) == (18, 10)  # 4 mm along y, 16 mm along x: 2 and 10.7 voxels
+    assert tuple(inside.min(axis=0)) == (18, 10)  # 4.5 mm along y, 16.1 mm along x: 2.25 and 10.7 voxels
     assert tuple(inside.max(axis=0)) == (22, 30)
 
 
