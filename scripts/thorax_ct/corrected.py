@@ -98,8 +98,8 @@ def corrected_labels(case: Case, automatic: dict[str, Mask]) -> NDArray[np.uint8
     """
     labels = np.zeros(case.volume.geometry.shape_zyx, dtype=np.uint8)
     for name, mask in automatic.items():
-        doubtful = _beyond_the_drawing(case, name, mask)
-        labels[_grown(doubtful, DOUBT_MM, case.volume.geometry)] = UNKNOWN
+        unseen = _unseen_slices(case, name)
+        labels[_grown(mask & unseen, DOUBT_MM, case.volume.geometry) & unseen] = UNKNOWN
     drawn = {structure.name: structure for structure in case.structures.structures}
     unknown_names = set(drawn) - set(PRIORITY)
     if unknown_names:
@@ -116,26 +116,22 @@ def compared(case: Case, automatic: dict[str, Mask]) -> tuple[Agreement, ...]:
     found = []
     for structure in case.structures.structures:
         if structure.name in automatic:
-            before = automatic[structure.name]
+            before = automatic[structure.name] & ~_unseen_slices(case, structure.name)
             after = structure.full_mask(shape)
-            if case.record.structure(structure.name).status is Status.PARTIAL:
-                before = before & ~_beyond_the_drawing(case, structure.name, before)
             volumes = float(before.sum()), float(after.sum())
             dice = 2 * float((before & after).sum()) / max(sum(volumes), 1.0)
             found.append(Agreement(structure.name, dice, volumes[0] * voxel_ml, volumes[1] * voxel_ml))
     return tuple(found)
 
 
-def _beyond_the_drawing(case: Case, name: str, mask: Mask) -> Mask:
-    """The part of the mask that lies where nobody looked for the structure."""
+def _unseen_slices(case: Case, name: str) -> NDArray[np.bool_]:
+    """(z, 1, 1): the slices in which nobody looked for the structure."""
     entry = case.record.structure(name)
-    if entry.status is Status.NOT_DRAWN:
-        return mask
-    beyond = np.zeros_like(mask)
+    unseen = np.full((case.volume.geometry.shape_zyx[0], 1, 1), entry.status is not Status.DRAWN)
     if entry.drawn_slices is not None:
         first, last = entry.drawn_slices
-        beyond[:first], beyond[last + 1 :] = mask[:first], mask[last + 1 :]
-    return beyond
+        unseen[first : last + 1] = False
+    return unseen
 
 
 def _grown(mask: Mask, margin_mm: float, geometry: Geometry) -> Mask:
