@@ -54,7 +54,7 @@ def with_metal(volume: Volume, rods: tuple[Rod, ...], seed: int) -> Volume:
     spacing_z_mm, *spacing_yx_mm = geometry.spacing_zyx_mm
     for z in range(geometry.shape_zyx[0]):
         met = [
-            _Disc(centre[1] * spacing_yx_mm[0], centre[2] * spacing_yx_mm[1], rod.radius_mm)
+            Disc(centre[1] * spacing_yx_mm[0], centre[2] * spacing_yx_mm[1], rod.radius_mm)
             for rod, centre in zip(rods, centres, strict=True)
             if abs(z - centre[0]) * spacing_z_mm <= rod.length_mm / 2
         ]
@@ -65,61 +65,66 @@ def with_metal(volume: Volume, rods: tuple[Rod, ...], seed: int) -> Volume:
 
 
 @dataclass(frozen=True)
-class _Disc:
+class Disc:
     """A rod in one slice, in mm from the centre of the first pixel."""
 
     y_mm: float
     x_mm: float
     radius_mm: float
 
+    def share(self, y_mm: NDArray[np.float64], x_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(y, x): how much of the pixels at `y_mm` and `x_mm` is metal, 0 to 1."""
+        apart = np.hypot(y_mm[:, None] - self.y_mm, x_mm[None] - self.x_mm)
+        pixel_mm = y_mm[1] - y_mm[0]
+        return np.asarray(np.clip((self.radius_mm - apart) / pixel_mm + 0.5, 0.0, 1.0), dtype=np.float32)
+
 
 def _spoil(
-    plane_yx: NDArray[np.float32], discs: list[_Disc], spacing_yx_mm: tuple[float, float], rng: np.random.Generator
+    plane_yx: NDArray[np.float32], discs: list[Disc], spacing_yx_mm: tuple[float, float], rng: np.random.Generator
 ) -> None:
     """Streaks and metal, in place."""
     y_mm, x_mm = (np.arange(n) * mm for n, mm in zip(plane_yx.shape, spacing_yx_mm, strict=True))
     # The coarse grid reaches over the last pixel, so that every pixel lies between its centres.
-    coarse_y, coarse_x = (np.arange(0.0, mm[-1] + 2 * COARSE_MM, COARSE_MM) for mm in (y_mm, x_mm))
-    streaks = _streaks_hu(coarse_y, coarse_x, discs, rng)
+    rows, columns = (int(mm[-1] // COARSE_MM) + 2 for mm in (y_mm, x_mm))
+    streaks = streaks_hu((rows, columns), COARSE_MM, discs, rng)
     plane_yx += _upsampled(streaks, y_mm / COARSE_MM, x_mm / COARSE_MM)
     for disc in discs:
-        apart = np.hypot(y_mm[:, None] - disc.y_mm, x_mm[None] - disc.x_mm)
-        share = np.clip((disc.radius_mm - apart) / min(spacing_yx_mm) + 0.5, 0.0, 1.0)  # of the pixel that is metal
-        plane_yx += (share * (METAL_HU - plane_yx)).astype(np.float32)
+        plane_yx += disc.share(y_mm, x_mm) * (METAL_HU - plane_yx)
     np.clip(plane_yx, LOWEST_HU, METAL_HU, out=plane_yx)
 
 
-def _streaks_hu(
-    y_mm: NDArray[np.float64], x_mm: NDArray[np.float64], discs: list[_Disc], rng: np.random.Generator
+def streaks_hu(
+    shape_yx: tuple[int, int], step_mm: float, discs: list[Disc], rng: np.random.Generator, angles: int = ANGLES
 ) -> NDArray[np.float32]:
-    """(y, x): what the errors of the sinogram become in the image."""
-    angles = np.arange(ANGLES) * np.pi / ANGLES
+    """What the errors of the sinogram become in an image (y, x) of `shape_yx` square pixels of `step_mm`."""
+    turns = np.arange(angles) * np.pi / angles
+    y_mm, x_mm = (np.arange(n) * step_mm for n in shape_yx)
     middle_y, middle_x = y_mm[-1] / 2, x_mm[-1] / 2
-    reach = np.hypot(middle_y, middle_x) + 2 * COARSE_MM
-    cells = 2 * int(np.ceil(reach / COARSE_MM)) + 1
-    detector_mm = (np.arange(cells) - cells // 2) * COARSE_MM
-    metal_mm = np.zeros((ANGLES, cells))
+    reach = np.hypot(middle_y, middle_x) + 2 * step_mm
+    cells = 2 * int(np.ceil(reach / step_mm)) + 1
+    detector_mm = (np.arange(cells) - cells // 2) * step_mm
+    metal_mm = np.zeros((angles, cells))
     for disc in discs:
-        at = (disc.x_mm - middle_x) * np.cos(angles) + (disc.y_mm - middle_y) * np.sin(angles)
+        at = (disc.x_mm - middle_x) * np.cos(turns) + (disc.y_mm - middle_y) * np.sin(turns)
         inside = np.clip(disc.radius_mm**2 - (detector_mm - at[:, None]) ** 2, 0.0, None)
         metal_mm += 2 * EXCESS * np.sqrt(inside)
     hardened = -HARDENING_PER_MM * metal_mm**2 / (1 + HARDENING_PER_MM * metal_mm)
     starved = STARVATION_MM * np.expm1(metal_mm / STARVED_AT_MM) * rng.standard_normal(metal_mm.shape)
-    filtered = _ramp_filtered(hardened + starved)
+    filtered = _ramp_filtered(hardened + starved, step_mm)
     image = np.zeros((y_mm.size, x_mm.size), dtype=np.float32)
-    for angle, line in zip(angles, filtered, strict=True):
-        along = (y_mm[:, None] - middle_y) * np.sin(angle) + (x_mm[None] - middle_x) * np.cos(angle)
-        place = along / COARSE_MM + cells // 2
+    for turn, line in zip(turns, filtered, strict=True):
+        along = (y_mm[:, None] - middle_y) * np.sin(turn) + (x_mm[None] - middle_x) * np.cos(turn)
+        place = along / step_mm + cells // 2
         lower = place.astype(np.intp)
         weight = (place - lower).astype(np.float32)
         image += line[lower] * (1 - weight) + line[lower + 1] * weight
-    return image * np.float32(1000.0 * np.pi / ANGLES)
+    return image * np.float32(1000.0 * np.pi / angles)
 
 
-def _ramp_filtered(sinogram_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+def _ramp_filtered(sinogram_mm: NDArray[np.float64], step_mm: float) -> NDArray[np.float32]:
     """Each angle's line by the ramp |f| under a Hann window; water's attenuation is 1 per mm of water here."""
     n = 2 * sinogram_mm.shape[1]
-    frequency = np.fft.rfftfreq(n, COARSE_MM)
+    frequency = np.fft.rfftfreq(n, step_mm)
     window = 0.5 * (1 + np.cos(np.pi * frequency / frequency[-1]))
     lines = np.fft.irfft(np.fft.rfft(sinogram_mm, n, axis=1) * frequency * window, n, axis=1)
     return lines[:, : sinogram_mm.shape[1]].astype(np.float32)

@@ -93,6 +93,32 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class HardCtConfig:
+    """How often a CT's patch is made hard: probabilities, all 0 unless stated. See `contour.training.augmentation_ct`.
+
+    `circle`: nothing outside a circle in each plane; `streaks`: metal; `table` and `arms`: in the air around the body;
+    `contrast`: more or less medium in the structures `blood`.
+
+    Raises:
+        ValueError: a probability outside 0 to 1, or contrast medium without a structure to hold it.
+    """
+
+    circle: float = 0.0
+    streaks: float = 0.0
+    table: float = 0.0
+    arms: float = 0.0
+    contrast: float = 0.0
+    blood: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("circle", "streaks", "table", "arms", "contrast"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: a probability, 0 to 1")
+        if self.contrast > 0 and not self.blood:
+            raise ValueError(f"contrast {self.contrast}: `blood` must name a structure that holds it")
+
+
+@dataclass(frozen=True)
 class AugmentationConfig:
     """Ranges of the random changes; mirroring is not offered, because it would turn left into right.
 
@@ -108,6 +134,7 @@ class AugmentationConfig:
     low_resolution_probability: float
     truncate_probability: float
     window_probability: float = 0.0
+    hard_ct: HardCtConfig = HardCtConfig()
 
 
 @dataclass(frozen=True)

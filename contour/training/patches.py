@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from contour.core.errors import ConfigError
 from contour.imaging.preprocess import normalized
 from contour.training.appearance import SynthesisConfig, draw_appearance
+from contour.training.augmentation_ct import hard_ct_transforms
 from contour.training.config import AugmentationConfig, TrainingConfig
 from contour.training.prepared import PreparedCase, load_prepared
 
@@ -114,6 +115,7 @@ def patch_transform(config: TrainingConfig, synthesis: SynthesisConfig | None = 
             mt.SpatialPadd(("regions",), large, mode="edge"),
             _spatial(config, "bilinear" if synthesis is None else "nearest"),
             *([] if synthesis is None else [DrawnAppearanced("image", config, synthesis)]),
+            *hard_ct_transforms(config),
             TruncatedFieldOfViewd(("image", "label"), config.preprocessing.padding, augment.truncate_probability),
             *_windowed(config),
             mt.RandGaussianSmoothd("image", (0.3, 0.9), (0.3, 0.9), (0.3, 0.9), prob=0.2),
