@@ -14,9 +14,10 @@ from contour.core.errors import ConfigError
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import Preprocessing
-from contour.inference.package import Label, load_package
+from contour.inference.package import Label, Training, load_package
 from contour.library import load_protocol
 from contour.training.config import TrainingConfig
+from contour.training.engine import manifest_of
 from contour.training.fit import FitInput, Hardware
 from contour.training.prepared import PreparedCase, save_prepared
 from scripts.starter.build import build
@@ -65,6 +66,12 @@ def bones(prepare: object, protocol: Path) -> Recipe:
     )
 
 
+def drawn_by(recipe: Recipe) -> tuple[str, ...]:
+    """The structures that the recipe's package will offer."""
+    config = load_config(shipped_folder("configs") / "training" / f"{recipe.name}.yaml", TrainingConfig)
+    return manifest_of(config, config.version, "f" * 64, Training((), (), "")).offered
+
+
 @pytest.fixture
 def protocol(tmp_path: Path) -> Path:
     path = tmp_path / "bones.yaml"
@@ -80,7 +87,8 @@ def test_a_recipe_draws_what_its_protocol_requires(recipe: Recipe) -> None:
     assert config.name == recipe.name
     assert recipe.name in protocol.packages
     assert protocol.modality is config.modality
-    assert required <= {label.name for label in config.labels}
+    offered = {name for other in RECIPES if other.name in protocol.packages for name in drawn_by(other)}
+    assert required <= offered
     said = said_of(recipe)
     assert (said.data, said.licences) == (recipe.data, recipe.licences)
     assert said.potential_limitations
