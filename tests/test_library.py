@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,9 @@ import pytest
 from contour.config import shipped_folder
 from contour.core.errors import ConfigError, PackageError
 from contour.core.nomenclature import lookup
-from contour.library import find_package, load_protocol, packages_for, protocol_files
+from contour.core.protocol import Protocol
+from contour.core.volume import Modality
+from contour.library import find_package, load_protocol, locator_for, packages_for, protocol_files
 
 
 @pytest.mark.parametrize("path", protocol_files(), ids=lambda p: p.stem)
@@ -87,3 +90,20 @@ def test_packages_come_in_the_protocols_order_or_are_missed_by_name(
 
 def test_an_installation_has_its_configs() -> None:
     assert (shipped_folder("configs") / "protocols" / "thorax_oar.yaml").is_file()
+
+
+def test_the_package_that_locates_is_found_by_the_modality_or_there_is_none(
+    tiny_models: Path, tiny_protocol: Protocol, tmp_path: Path
+) -> None:
+    on_mr = replace(tiny_protocol, modality=Modality.MR)
+    assert locator_for(on_mr, (tiny_models,)) is None
+    made = tmp_path / "locate_mr"
+    shutil.copytree(tiny_models / "tiny", made)
+    manifest = (made / "package.yaml").read_text(encoding="utf-8")
+    (made / "package.yaml").write_text(manifest.replace("name: tiny", "name: locate_mr", 1), encoding="utf-8")
+    found = locator_for(on_mr, (tmp_path,))
+    assert found is not None
+    assert found.folder == made
+    (made / "model.onnx").unlink()
+    with pytest.raises(PackageError, match=r"no model\.onnx"):
+        locator_for(on_mr, (tmp_path,))

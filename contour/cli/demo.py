@@ -9,7 +9,16 @@ from rich.markup import escape
 
 from contour.cli.compare import agreement_table, compare_sets, same_names
 from contour.cli.failures import ExitCode
-from contour.cli.options import EngineName, Json, ModelFolders, Overwrite, Threads, Tolerance, session_options
+from contour.cli.options import (
+    EngineName,
+    Json,
+    ModelFolders,
+    Overwrite,
+    Threads,
+    Tolerance,
+    open_locator,
+    session_options,
+)
 from contour.cli.run import DEFAULT_PROTOCOL, print_run
 from contour.cli.terminal import messages, output, print_json, stage_bars
 from contour.core.errors import ConfigError
@@ -51,7 +60,8 @@ def demo(
     messages().print("Building the phantom ...") if not as_json else None
     truth = _build(output_folder)
     with stage_bars(quiet=as_json) as tell:
-        options = RunOptions(overwrite=overwrite)
+        locator = open_locator(chosen, tuple(models), session_options(engine, threads))
+        options = RunOptions(overwrite=overwrite, locator=locator)
         run = contour_series(output_folder / CT_FOLDER, chosen, networks, output_folder, options=options, progress=tell)
     drawn = run.drawing.structures
     rows = compare_sets(truth, drawn, same_names(truth, drawn), tolerance_mm)
