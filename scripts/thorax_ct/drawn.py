@@ -117,6 +117,9 @@ LIMITS = {
     "Esophagus": HuLimits(-150.0, 400.0, fill=True, own_air=True),
     "Heart": HuLimits(-300.0, 3000.0, fill=True),
     "Liver": HuLimits(-20.0, 400.0, fill=True),
+    "Spleen": HuLimits(-20.0, 400.0, fill=True),
+    "Kidney_L": HuLimits(-20.0, 500.0),  # without the fat of its sinus
+    "Kidney_R": HuLimits(-20.0, 500.0),
     "A_Aorta": HuLimits(-100.0, 3000.0, fill=True),
     "A_Pulmonary": HuLimits(-100.0, 3000.0, fill=True),
     "V_Venacava_S": HuLimits(-100.0, 3000.0, fill=True),
