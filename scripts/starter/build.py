@@ -9,11 +9,13 @@ Each step leaves its result in the work folder: a build that was killed goes on 
 import argparse
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from contour.config import load_config, save_config, shipped_folder
+from contour.core.errors import ConfigError
 from contour.core.staging import staged
 from contour.inference.package import CARD_FILE, Training
 from contour.training.config import TrainingConfig
@@ -46,18 +48,30 @@ def build(recipe: Recipe, config: TrainingConfig, data: Path, work: Path, hardwa
     """The finished package of `recipe`, in `work`, from the public data in `data`.
 
     Raises:
+        ConfigError: a training with another configuration has begun in `work`.
         ExportDiffersError: the exported network answers otherwise than the trained one.
     """
     prepared = recipe.prepare(data, work, config)
-    trained = work / "train"
-    trained.mkdir(parents=True, exist_ok=True)
-    save_config(config, trained / CONFIG_FILE)
-    fit(config, prepared, trained, hardware)
+    keep_config(config, work / "train")
+    fit(config, prepared, work / "train", hardware)
     exported = export(recipe, config, prepared, data, work)
     figures = measure(recipe, work / "package", data, work)
     text = text_of(recipe, exported.facts, figures)
     (work / "package" / CARD_FILE).write_text(text, encoding="utf-8")
     return work / "package"
+
+
+def keep_config(config: TrainingConfig, folder: Path) -> None:
+    """Writes the training's configuration into its `folder`; a training there may go on longer, but not as another.
+
+    Raises:
+        ConfigError: a training with another configuration has begun there.
+    """
+    path = folder / CONFIG_FILE
+    if path.exists() and replace(load_config(path, TrainingConfig), schedule=config.schedule) != config:
+        raise ConfigError(str(path), f"is not the configuration of {config.name} {config.version}", "another --work")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(config, path)
 
 
 def export(recipe: Recipe, config: TrainingConfig, prepared: FitInput, data: Path, work: Path) -> Exported:

@@ -20,7 +20,7 @@ from contour.training.config import TrainingConfig
 from contour.training.engine import manifest_of
 from contour.training.fit import FitInput, Hardware
 from contour.training.prepared import PreparedCase, save_prepared
-from scripts.starter.build import build
+from scripts.starter.build import build, keep_config
 from scripts.starter.card import said_of
 from scripts.starter.measure import measure
 from scripts.starter.recipe import Recipe, ValidationSet
@@ -113,6 +113,16 @@ def test_figures_are_those_of_the_cases_and_name_the_worst(tmp_path: Path, proto
     assert cells[-1] == "case4 (0.800)"
     assert text.endswith("Also looked at: tiny.")
     assert (tmp_path / "work" / "measured" / "blocks" / "worst" / "Bone.png").stat().st_size > 1000
+
+
+def test_a_training_goes_on_longer_but_not_as_another(tmp_path: Path) -> None:
+    config = load_config(shipped_folder("configs") / "training" / "brain_mr.yaml", TrainingConfig)
+    keep_config(config, tmp_path / "train")
+    longer = replace(config, schedule=replace(config.schedule, epochs=config.schedule.epochs + 10))
+    keep_config(longer, tmp_path / "train")
+    with pytest.raises(ConfigError, match=r"not the configuration of brain_mr 9\.0"):
+        keep_config(replace(config, version="9.0"), tmp_path / "train")
+    assert load_config(tmp_path / "train" / "config.yaml", TrainingConfig) == longer
 
 
 @pytest.mark.slow
