@@ -68,6 +68,7 @@ def test_exact_names(aliases: Aliases, name: str, text: str) -> None:
 @pytest.mark.parametrize("name", known_names())
 def test_every_name_of_the_table_is_itself(aliases: Aliases, name: str) -> None:
     assert (aliases.read(name).how, aliases.read(name).name) == (How.EXACT, name)
+    assert (aliases.read(f"~{name}").how, aliases.read(f"~{name}").name) == (How.EXACT, name)  # a part of it
 
 
 @pytest.mark.parametrize("path", alias_files(), ids=lambda path: path.stem)

@@ -9,6 +9,7 @@ from trained_runs import STEPS, make_run
 
 from contour.cases.evaluate import package_protocol
 from contour.core.errors import ConfigError, PackageError
+from contour.core.nomenclature import whole_name
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.inference.engine import Region
@@ -78,7 +79,7 @@ def test_a_checkpoint_draws_through_the_pipeline_and_says_what_it_is(engines: tu
     ours = engines[0]
     volume = boxes_case("case", 0, {}).volume
     drawing = draw_structures(volume, package_protocol([ours.manifest]), (ours,))
-    assert [s.name for s in drawing.structures.structures] == ["Lung_L", "Lung_R"]
+    assert [whole_name(s.name) for s in drawing.structures.structures] == ["Lung_L", "Lung_R"]
     (used,) = drawing.packages
     assert used.engine == "torch cpu"
     assert used.version.endswith(f"+step{STEPS}")
