@@ -9,8 +9,8 @@ from trained_runs import STEPS, make_run
 
 from contour.cases.evaluate import package_protocol
 from contour.core.errors import ConfigError, PackageError
-from contour.core.nomenclature import whole_name
 from contour.core.geometry import Geometry
+from contour.core.nomenclature import whole_name
 from contour.core.volume import Modality, Volume
 from contour.inference.engine import Region
 from contour.inference.likeness import answer, likeness
