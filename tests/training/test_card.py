@@ -61,6 +61,22 @@ def test_what_nobody_said_is_said_to_be_missing(facts: CardFacts) -> None:
     assert "**Not evaluated yet**" in text
 
 
+def test_figures_that_were_measured_otherwise_stand_in_the_place_of_an_evaluation(facts: CardFacts) -> None:
+    text = card_text(CardInput(), replace(facts, figures="| Lung_L | .9 |"), TODAY)
+    assert SECTIONS[4] in text.split("| Lung_L | .9 |")[0]
+    assert SECTIONS[5] in text.split("| Lung_L | .9 |")[1]
+    assert "Not evaluated yet" not in text
+
+
+def test_the_percentiles_of_an_mr_are_stated(facts: CardFacts) -> None:
+    preprocessing = replace(facts.manifest.preprocessing, percentiles=(0.5, 99.5))
+    manifest = replace(facts.manifest, preprocessing=preprocessing)
+    assert "percentiles 0.5 and 99.5 mapped to 0 and 1" in card_text(
+        CardInput(), replace(facts, manifest=manifest), TODAY
+    )
+    assert "percentiles" not in card_text(CardInput(), facts, TODAY)
+
+
 def test_all_that_is_said_stands_on_the_card(facts: CardFacts) -> None:
     said = {f.name: f"said of {f.name}" for f in fields(CardInput) if f.name not in ("data", "licences")}
     text = card_text(CardInput(**said, data=("source one", "source two"), licences=("CC BY 4.0",)), facts, TODAY)
