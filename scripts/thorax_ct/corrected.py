@@ -45,6 +45,7 @@ PRIORITY = (
     "Lung_L",
     "Lung_R",
     "Liver",
+    "Stomach",
     "Spleen",
     "Kidney_L",
     "Kidney_R",
