@@ -18,7 +18,7 @@ from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask
 from contour.imaging.nifti import read_nifti_array, to_sitk
 from contour.imaging.preprocess import canonical_geometry, to_canonical
-from contour.training.appearance import SynthesisConfig, TissueLook
+from contour.training.appearance import SynthesisConfig
 from contour.training.prepared import resample_labels
 from contour.training.tissue_maps import TissueSource, tissue_codes
 
@@ -264,9 +264,9 @@ def _borrow(head: LabelledHead, native: LabelledHead, lender: Path, making: Maki
 
 def _landmarks(head: LabelledHead) -> sitk.Image:
     """What both kinds of label map know, as one image: the inside of the skull, eyes, brainstem and cord."""
-    coarse = _cubic(
-        head, Making(REGISTRATION_MM, SynthesisConfig((TissueLook("air", (0.0, 0.0)),)), np.random.default_rng(0))
-    )
+    grid = head.geometry.respaced((REGISTRATION_MM,) * 3)
+    nearest = _moved(head.labels_zyx, head.geometry, grid, sitk.Transform())
+    coarse = replace(head, labels_zyx=nearest, geometry=grid)
     image = np.zeros(coarse.labels_zyx.shape, dtype=np.float32)
     image[coarse.mask(*INSIDE_SKULL)] = 100.0
     if "CSF" in head.values:  # fluid about the cord is no brain
@@ -290,7 +290,7 @@ def _registered(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
     registration.SetSmoothingSigmasPerLevel([2, 0])
     affine = registration.Execute(fixed, moving)
     demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
-    demons.SetNumberOfIterations(60)
+    demons.SetNumberOfIterations(30)
     demons.SetSmoothDisplacementField(True)
     demons.SetStandardDeviations(2.0)
     field = demons.Execute(fixed, sitk.Resample(moving, fixed, affine, sitk.sitkLinear, 0.0))

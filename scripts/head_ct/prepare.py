@@ -128,8 +128,9 @@ def chest_case(data: Path, name: str, config: TrainingConfig) -> PreparedCase:
     values: dict[str, int] = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     joined = np.zeros(labels.shape, dtype=np.uint8)
     for i, label in enumerate(config.labels, start=1):
-        if label.name in CHEST_NAMES:
-            joined[labels == values[CHEST_NAMES[label.name]]] = i
+        theirs = values.get(CHEST_NAMES.get(label.name, ""))  # they list what is in view
+        if theirs is not None:
+            joined[labels == theirs] = i
     known = _drawn(config, (*CHEST_NAMES, *ABSENT_IN_CHESTS))
     return prepare_label_map(name, volume, joined, known, config.preprocessing)
 
