@@ -25,7 +25,9 @@ LEAST_PART = 0.03  # ... less than this of its usual volume
 LEAST_CONFIDENCE = 0.5
 SITE_PART = 0.25  # of an organ's usual volume: with less of it, an image does not show its site
 VISIBLE_PART = 0.3  # of an organ's length: one that is not seen lies outside, where less would be in view
-UNSURE_MM = 45.0  # how far adults differ from the heights of `organs`
+UNSURE_MM = 45.0  # how far adults differ from the heights of `organs` ...
+ELSEWHERE_MM = 90.0  # ... and how far none does
+MOST_CONTRADICTION = 0.5  # of what fits one body: where more does not, nothing is relied on
 MARGIN_MM = (40.0, 32.0, 32.0)  # z, y, x around what is seen coarsely: breathing, and some voxels
 
 # Single organs in the middle of the body, those of the trunk first.
@@ -174,8 +176,9 @@ def locate(network: NetworkEngine, volume: Volume) -> Location:
     manifest = network.manifest
     coarse = at_spacing(volume, manifest.preprocessing.spacing_zyx_mm)
     drawn = predict(network, coarse, manifest.names)
-    sightings = tuple(s for d in drawn if (s := _sighting(d, coarse.geometry)))
-    return Location(coarse.geometry, manifest.names, sightings, _doubt(sightings, coarse.geometry))
+    seen = tuple(s for d in drawn if (s := _sighting(d, coarse.geometry)))
+    kept = _in_one_body(seen, coarse.geometry)
+    return Location(coarse.geometry, manifest.names, kept, _doubt(seen, kept))
 
 
 def _sighting(drawn: Drawn, geometry: Geometry) -> Sighting | None:
@@ -196,17 +199,37 @@ def _sighting(drawn: Drawn, geometry: Geometry) -> Sighting | None:
     return Sighting(drawn.name, volume_ml, Box(offset, (z, y, x)), (centre_x, centre_y, centre_z), cut, sideways)
 
 
-def _doubt(sightings: tuple[Sighting, ...], geometry: Geometry) -> str:
+def _in_one_body(seen: tuple[Sighting, ...], geometry: Geometry) -> tuple[Sighting, ...]:
+    """The sightings that one body can have where they are: of all its places, the one that most speaks for."""
+    mm, candidates = geometry.spacing_zyx_mm[0], _tips_mm(seen, geometry)
+    tip_mm = _lungs_tip_mm(seen, geometry)
+    candidates += [tip_mm] if tip_mm is not None else []
+    possible = [tuple(s for s in seen if _fits(s, tip, mm)) for tip in candidates]
+    return max(possible, key=_weight, default=seen)
+
+
+def _fits(seen: Sighting, tip_mm: float, slice_mm: float) -> bool:
+    """Whether an organ may lie there in a body whose lungs have their tips at `tip_mm`."""
+    known = organ(seen.name)
+    low, high = seen.box.start_zyx[0] * slice_mm - tip_mm, seen.box.stop_zyx[0] * slice_mm - tip_mm
+    return known is not None and low >= known.low_mm - ELSEWHERE_MM and high <= known.high_mm + ELSEWHERE_MM
+
+
+def _weight(seen: tuple[Sighting, ...]) -> float:
+    """How much sightings say: an organ that is seen in whole more than a scrap."""
+    return sum(min(1.0, s.volume_ml / o.usual_ml) for s in seen if (o := organ(s.name)))
+
+
+def _doubt(seen: tuple[Sighting, ...], kept: tuple[Sighting, ...]) -> str:
     """Why the sightings cannot be relied on; empty if they can."""
-    if not sightings:
+    if not seen:
         return "nothing that it knows is seen"
-    found = {s.name: s for s in sightings}
+    found = {s.name: s for s in kept}
     for name, left in found.items():
         right = found.get(f"{name[:-2]}_R") if name.endswith("_L") else None
         if right is not None and left.centre_lps_mm[0] <= right.centre_lps_mm[0]:
             return f"{left.name} is seen to the right of {right.name}"
-    tips = _tips_mm(sightings, geometry)
-    if tips and median(abs(tip - median(tips)) for tip in tips) > UNSURE_MM:
+    if _weight(seen) > (1 + MOST_CONTRADICTION) * _weight(kept):
         return "the organs lie in no order that a body has"
     return ""
 
