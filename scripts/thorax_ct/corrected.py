@@ -54,6 +54,7 @@ PRIORITY = (
     "SpinalCord",
     "A_Pulmonary",
     "V_Venacava_S",
+    "V_Venacava_I",
     "A_Aorta",
     "Esophagus",
     "Trachea",

@@ -123,6 +123,7 @@ LIMITS = {
     "A_Aorta": HuLimits(-100.0, 3000.0, fill=True),
     "A_Pulmonary": HuLimits(-100.0, 3000.0, fill=True),
     "V_Venacava_S": HuLimits(-100.0, 3000.0, fill=True),
+    "V_Venacava_I": HuLimits(-100.0, 3000.0, fill=True),
     "SpinalCanal": HuLimits(-300.0, 250.0),
     "SpinalCord": HuLimits(-300.0, 250.0),
     "Trachea": HuLimits(-1100.0, -500.0),
