@@ -142,21 +142,20 @@ class Location:
         return self.geometry.cropped(box.grown((margin[0], margin[1], margin[2]), self.geometry.shape_zyx))
 
     def _box(self, name: str) -> Box | None:
-        """An organ's own box, or that of the organs around it, as high as the organ may lie."""
-        own = self.sighting(name)
-        if own is not None:
-            return own.box
-        known = organ(name)
-        seen = [s.box for other in (known.within if known else ()) if (s := self.sighting(other))]
-        if known is None or not seen or name in self.able or self.lungs_tip_mm is None:
+        """The box of an organ, and of those that it lies among as far as its height allows."""
+        known, own = organ(name), self.sighting(name)
+        around = [s.box for other in (known.within if known else ()) if (s := self.sighting(other))]
+        seen = around if own is None else [own.box, *around]
+        if known is None or not seen:
             return None
-        mm, depth = self.geometry.spacing_zyx_mm[0], self.geometry.shape_zyx[0]
-        low = int((self.lungs_tip_mm + known.low_mm - UNSURE_MM) // mm)
-        high = ceil((self.lungs_tip_mm + known.high_mm + UNSURE_MM) / mm)
-        low, high = min(low, *(box.start_zyx[0] for box in seen)), max(high, *(box.stop_zyx[0] for box in seen))
-        start = [min(box.start_zyx[axis] for box in seen) for axis in (1, 2)]
-        stop = [max(box.stop_zyx[axis] for box in seen) for axis in (1, 2)]
-        return Box((max(0, low), start[0], start[1]), (min(depth, high), stop[0], stop[1]))
+        start = [min(box.start_zyx[axis] for box in seen) for axis in range(3)]
+        stop = [max(box.stop_zyx[axis] for box in seen) for axis in range(3)]
+        if around and self.lungs_tip_mm is not None:
+            mm = self.geometry.spacing_zyx_mm[0]
+            start[0] = min(start[0], int((self.lungs_tip_mm + known.low_mm - UNSURE_MM) // mm))
+            stop[0] = max(stop[0], ceil((self.lungs_tip_mm + known.high_mm + UNSURE_MM) / mm))
+        depth = self.geometry.shape_zyx[0]
+        return Box((max(0, start[0]), start[1], start[2]), (min(depth, stop[0]), stop[1], stop[2]))
 
     def _expected_part(self, known: Organ, slack_mm: float) -> float:
         if self.lungs_tip_mm is None:

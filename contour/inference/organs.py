@@ -23,8 +23,8 @@ class Site(StrEnum):
 class Organ:
     """Where an organ lies along the body.
 
-    `low_mm` and `high_mm` are its ends. `usual_ml` is its volume, where a network that locates draws it; the others
-    lie in the box around the organs named in `within`.
+    `low_mm` and `high_mm` are its ends. `usual_ml` is its volume, where a network that locates draws it. `within` names
+    organs that it lies among: so far as it is not seen itself, it is where these are.
     """
 
     name: str
@@ -68,7 +68,7 @@ _ORGANS = {
         Organ("Spine_L", Site.ABDOMEN, -425, -262, 330),
         Organ("Sacrum", Site.PELVIS, -545, -410, 240),
         Organ("Bone_Pelvic", Site.PELVIS, -600, -390, 800),
-        Organ("SpinalCord", Site.CHEST, -310, 136, 60),
+        Organ("SpinalCord", Site.CHEST, -310, 136, 60, within=("Spine_C", "Spine_T", "Spine_L")),
         # Found by what is around them
         Organ("Brainstem", Site.HEAD, 130, 190, within=("Brain",)),
         Organ("Hippocampus", Site.HEAD, 175, 220, within=("Brain",)),

@@ -125,6 +125,25 @@ def test_organs_in_no_order_leave_doubt() -> None:
     assert "no order that a body has" in found.doubt
 
 
+def test_what_no_body_has_there_is_set_aside() -> None:
+    """A scrap of lumbar spine beside the mandible."""
+    volume = body(*NECK)
+    volume.voxels_zyx[14:18, 8:12, 20:24] = CODES["Spine_L"]
+    found = locate(ValueNetwork(), volume)
+    assert found.sighting("Spine_L") is None
+    assert found.outside("Spine_L") is End.BELOW
+    assert replace(found, sightings=located(*NECK).sightings) == located(*NECK)
+
+
+def test_an_organ_that_is_not_seen_is_looked_for_where_it_runs() -> None:
+    found = located(*TRUNK)
+    cord = found.around(("SpinalCord",))  # these bodies have none to be seen: it is where the spine is
+    assert "SpinalCord" not in found.able
+    assert cord is not None
+    assert cord.shape_zyx[0] > 0.6 * found.geometry.shape_zyx[0]
+    assert cord.shape_zyx[2] * MM < 32 + 2 * 48
+
+
 def test_an_image_of_nothing_known_is_in_doubt() -> None:
     found = located(-420, -400, without=("Spine_L",))
     assert found.doubt == "nothing that it knows is seen"
