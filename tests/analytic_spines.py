@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,9 @@ def pitch_mm(level: str) -> float:
     return 16.0 + 20.0 * (LEVELS.index(level) / (len(LEVELS) - 1))
 
 
+@cache
 def made_spine(plan: SpinePlan) -> MadeSpine:
-    """The spine of `plan`; it fills the grid from its first to its last disc, the sacrum below."""
+    """The spine of `plan`, not to be written to; it fills the grid from first to last disc, the sacrum below."""
     pitches = [pitch_mm(level) for level in plan.levels]
     below = 45.0 if plan.sacrum else 0.0
     height = sum(pitches) + below
@@ -71,6 +73,7 @@ def made_spine(plan: SpinePlan) -> MadeSpine:
         _draw_vertebra(parts, truth, (number, pitch, plan.bears_ribs(level)), frame, spacing)
     if plan.sacrum:
         _draw_sacrum(parts, _Frame.of(plan, tops[-1]), spacing)
+    parts.flags.writeable = truth.flags.writeable = False
     return MadeSpine(SpineImage(parts, plan.spacing_zyx_mm), truth, np.array(middles))
 
 

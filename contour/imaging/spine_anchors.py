@@ -21,6 +21,7 @@ LEAST_STUMP_ML = 0.12
 USUAL_HEIGHT = 0.25  # of a pitch above the body's middle
 DISTANCE_WORTH_MM = 10.0  # as bad as a whole pitch of height
 LEFT_OUT_COST = 2.2  # of an end that is given to no vertebra
+PASSED_OVER_COST = 0.8  # of a vertebra without a rib between two that bear one
 REACH_MM = 35.0  # between an end and its vertebra at most
 SITE_HEIGHTS = (-0.2, 0.4)  # in pitches from the body's middle: where an end would be seen
 SITE_SIDEWAYS_MM = 42.0
@@ -128,23 +129,29 @@ def _distances_mm(stump: NDArray[np.intp], image: SpineImage, spine: Spine) -> N
 
 
 def _matched(costs: NDArray[np.float64]) -> tuple[int, ...]:
-    """The columns that rows are given to, in order and each once, at the least cost; a row may be left out."""
+    """The columns that rows are given to, in order and each once, at the least cost.
+
+    A row may be left out, at the ends or between; so may a column between two that are taken, for a cost as well.
+    """
     rows, columns = costs.shape
-    best = np.zeros((rows + 1, columns + 1))
-    best[:, 0] = LEFT_OUT_COST * np.arange(rows + 1)
-    for i in range(1, rows + 1):
-        for j in range(1, columns + 1):
-            together = best[i - 1, j - 1] + costs[i - 1, j - 1]
-            best[i, j] = min(together, best[i - 1, j] + LEFT_OUT_COST, best[i, j - 1])
-    taken, i, j = [], rows, columns
-    while i > 0 and j > 0:
-        if best[i, j] == best[i, j - 1]:
-            j -= 1
-        elif best[i, j] == best[i - 1, j] + LEFT_OUT_COST:
-            i -= 1
-        else:
-            i, j = i - 1, j - 1
-            taken.append(j)
+    best = costs + LEFT_OUT_COST * np.arange(rows)[:, None]  # the first to be taken
+    came_from = np.full((rows, columns), -1)
+    for i in range(1, rows):
+        for j in range(1, columns):
+            before = best[:i, :j] + LEFT_OUT_COST * np.arange(i - 1, -1, -1)[:, None]
+            before = before + PASSED_OVER_COST * np.arange(j - 1, -1, -1)
+            at = int(before.argmin())
+            if before.flat[at] + costs[i, j] < best[i, j]:
+                best[i, j] = before.flat[at] + costs[i, j]
+                came_from[i, j] = at // j * columns + at % j
+    ends = best + LEFT_OUT_COST * np.arange(rows - 1, -1, -1)[:, None]
+    at = int(ends.argmin())
+    if ends.flat[at] >= LEFT_OUT_COST * rows:
+        return ()
+    taken = []
+    while at >= 0:
+        taken.append(at % columns)
+        at = int(came_from.flat[at])
     return tuple(taken)
 
 

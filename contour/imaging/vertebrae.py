@@ -31,7 +31,7 @@ CORE_WEIGHT = 0.5  # of the profile; the rest is the body
 LEAST_BODY = 0.25  # of its neighbours' median volume, for a body that no end of the image cuts
 LEAST_CUT_BODY_ML = 0.3
 LEAST_SPINE_ML = 1.5  # a piece of bodies less than this is no spine
-WHOLE_CORE = 0.8  # of a core's voxels in one interval: then all of it belongs there
+ONE_CORE = 0.8  # of a pitch: a piece of core that is no higher than this is one vertebra's
 SIDE_LIMIT_MM = 60.0  # a piece further from the rest of the spine, sideways, is no part of it
 ARCH_REACH_MM = 90.0  # from the body through bone to the tip of a spinous process
 OWNED_AROUND_MM = 4.0  # beyond what the network drew on the working grid: finer masks reach there
@@ -244,7 +244,7 @@ def _vertebrae(
     volumes_ml = counts.astype(np.float64) * image.voxel_ml
     real = _real(volumes_ml, ends)
     is_core = image.parts_zyx[tuple(bodies.T)] == Part.CORE
-    core_intervals = _whole_cores(image, bodies[is_core], intervals[is_core])
+    core_intervals = _whole_cores(image, bodies[is_core], heights[is_core], edges)
     seeds = np.zeros(image.parts_zyx.shape, dtype=np.uint8)
     vertebrae: list[Vertebra] = []
     accepted = np.flatnonzero(real)[::-1]
@@ -284,16 +284,20 @@ def _real(volumes_ml: NDArray[np.float64], ends: Mask) -> Mask:
     return real
 
 
-def _whole_cores(image: SpineImage, cores: NDArray[np.intp], intervals: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The interval of each voxel of a core: the one that holds nearly all of its core, else the voxel's own."""
-    mask = image.parts_zyx == Part.CORE
-    pieces = cc3d.connected_components(mask, connectivity=6)[tuple(cores.T)]
-    result = intervals.copy()
+def _whole_cores(
+    image: SpineImage, cores: NDArray[np.intp], heights: NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """The interval of each voxel of a core: for a piece that is one vertebra's the one that holds most of it.
+
+    The cuts are at right angles to the line, and end plates need not be; pieces that run into each other are cut.
+    """
+    pieces = cc3d.connected_components(image.mask(Part.CORE), connectivity=6)[tuple(cores.T)]
+    result = np.searchsorted(edges[1:-1], heights)
     for piece in np.unique(pieces):
         inside = pieces == piece
-        counts = np.bincount(intervals[inside])
-        if counts.max() >= WHOLE_CORE * counts.sum():
-            result[inside] = counts.argmax()
+        most = int(np.bincount(result[inside]).argmax())
+        if np.ptp(heights[inside]) <= ONE_CORE * (edges[most + 1] - edges[most]):
+            result[inside] = most
     return result
 
 
