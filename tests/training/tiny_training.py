@@ -15,7 +15,13 @@ def tiny_config(steps: int, epochs: int = 1) -> TrainingConfig:
     """The shipped configuration with two labels, a network of three levels and patches of 16 x 16 x 24 voxels."""
     config = load_config(shipped_folder("configs") / "training" / "thorax_ct.yaml", TrainingConfig)
     schedule = replace(
-        config.schedule, epochs=epochs, epoch_steps=steps // epochs, learning_rate=0.02, ema_decay=0.8, batch_size=1
+        config.schedule,
+        epochs=epochs,
+        epoch_steps=steps // epochs,
+        learning_rate=0.02,
+        ema_decay=0.8,
+        batch_size=1,
+        seed=20,
     )
     return replace(
         config,
