@@ -12,6 +12,7 @@ from contour.training.atlas import find_lungs
 VESSELS_MM = 5.0  # what is narrower than twice this between aerated lung belongs to it
 LEAST_SHARE = 0.12  # of all lung, for a part to be a lung of its own
 MOST_EROSIONS = 8
+LEAST_ML = 10.0  # less air by itself is a larynx or a pocket, not lung
 
 
 def lungs_by_hu(volume: Volume, airway_zyx: Mask) -> tuple[Mask, Mask]:
@@ -29,6 +30,7 @@ def lungs_by_hu(volume: Volume, airway_zyx: Mask) -> tuple[Mask, Mask]:
         else airway_zyx
     )
     air = find_lungs(volume).mask_zyx & ~near
+    air = cc3d.dust(air, threshold=round(LEAST_ML / volume.geometry.voxel_ml), connectivity=26).astype(bool)
     parts = _two_parts(air)
     apart = [ndimage.distance_transform_edt(~part, sampling=spacing) for part in parts]
     whole = _closed(air, spacing) & ~near

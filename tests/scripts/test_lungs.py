@@ -53,6 +53,13 @@ def test_vessels_belong_to_the_lung_and_the_airway_does_not() -> None:
     assert not ((left | right) & truth["trachea"]).any()
 
 
+def test_a_pocket_of_air_by_itself_is_no_lung() -> None:
+    volume, truth = chest(bridge=False)
+    volume.voxels_zyx[56:59, 10:16, 84:90] = -900
+    left, right = lungs_by_hu(volume, truth["trachea"])
+    assert not (left | right)[56:59, 10:16, 84:90].any()
+
+
 def test_one_lung_alone_is_refused() -> None:
     volume, truth = chest(bridge=False)
     volume.voxels_zyx[truth["low"]] = 40
