@@ -29,7 +29,7 @@ def list_models(models: ModelFolders = [], as_json: Json = False) -> None:  # no
     for column in ("Package", "Version", "Modality", "Title", "Structures"):
         table.add_column(column)
     for manifest in packages:
-        names = ", ".join(manifest.names)
+        names = ", ".join(manifest.offered)
         table.add_row(manifest.name, manifest.version, str(manifest.modality), escape(manifest.title), names)
     output().print(table)
 
@@ -51,7 +51,7 @@ def show_model(
         ("name", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
         ("modality", str(manifest.modality)),
-        ("structures", ", ".join(manifest.names)),
+        ("structures", ", ".join(manifest.offered)),
         ("voxels", f"{spacing} mm (z, y, x), patch {' x '.join(map(str, manifest.patch_shape_zyx))}"),
         ("licence", manifest.licence),
         ("sha256", manifest.onnx_sha256),

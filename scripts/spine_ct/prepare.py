@@ -22,7 +22,9 @@ from contour.imaging.preprocess import at_spacing, canonical_geometry, to_canoni
 from contour.training.config import TrainingConfig
 from contour.training.fit import FitInput
 from contour.training.prepared import (
+    UNKNOWN,
     PreparedCase,
+    load_prepared,
     prepare_label_map,
     prepare_tissue_map,
     resample_labels,
@@ -42,7 +44,7 @@ LEVELS = (*(f"C{i}" for i in range(1, 8)), *(f"T{i}" for i in range(1, 13)), *(f
 CONTRAST_SHARES = (1.0, 0.2)
 CODES_EACH = 4
 LEAST_CENTRES = 4
-BORROWED_WEIGHT = 0.7  # of each chest whose vertebrae are the labelled one's, fitted to it
+BORROWED_WEIGHT = 0.8  # of each chest whose vertebrae are the labelled one's, fitted to it, times the part known
 WEIGHTS = {CHEST: 3.0, SLAB: 0.5, LABELS_ONLY[0]: 3.0, LABELS_ONLY[1]: 1.5}  # shared by the cases made of each
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
 DISC_GAP_MM = 7.0  # discs are what lies between two bodies no further apart than twice this
@@ -121,7 +123,7 @@ def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
         paths = make(data, source, folder, config)
         weights |= {path: WEIGHTS[source] / len(paths) for path in paths}
     for path in _borrowed(data, folder, config):
-        weights[path] = BORROWED_WEIGHT
+        weights[path] = BORROWED_WEIGHT * float((load_prepared(path).labels_zyx != UNKNOWN).mean())
     return FitInput(tuple(weights), tuple(weights.values()))
 
 

@@ -128,6 +128,14 @@ def test_four_lumbar_vertebrae_are_a_contradiction_not_a_guess():
     assert "disagrees" in why
 
 
+def test_a_package_with_the_step_needs_all_parts():
+    manifest = CodeNetwork((2.0, 2.0, 2.0)).manifest
+
+    assert manifest.offered == (*SPINE_LABELS, "VBs", "Vertebrae")
+    with pytest.raises(ValueError, match="steps vertebrae"):
+        replace(manifest, labels=manifest.labels[3:6])
+
+
 def test_an_image_without_a_spine_has_no_vertebrae():
     made = made_spine(SpinePlan(named("T05", "T08")))
     empty = replace(made, image=replace(made.image, parts_zyx=np.zeros_like(made.image.parts_zyx)))
