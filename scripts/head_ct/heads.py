@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ PETROUS_MM = 4.0
 ROOM_MM = 45.0  # beside, before and behind a rater's label map, which ends where the labels do
 BELOW_BRAIN_MM = 200.0  # of a rater's label map: the rest is chest
 LENT_BELOW_BRAIN_MM = 70.0
+FACE_SKIN_MM = 7.0  # over jaw and glands
 NECK_MM = (62.0, 58.0)  # half the width and half the depth of a neck
 SHOULDERS_MM = 190.0  # half their width
 SLOPE_MM = 60.0  # above the tips of the lungs, along which the neck widens into the shoulders
@@ -49,6 +51,7 @@ INSIDE_SKULL = (
     "Brain", "Hippocampus_L", "Hippocampus_R", "Amygdala_L", "Amygdala_R", "Cerebellum_L", "Cerebellum_R",
     "Thalamus_L", "Thalamus_R", "Ventricles", "CSF",
 )  # fmt: skip
+KEPT_INSIDE = ("OpticChiasm", "OpticNrv_L", "OpticNrv_R")
 HIND_BRAIN = ("Brainstem", "Cerebellum_L", "Cerebellum_R")
 
 # The raters' names, and what their organs are made of; what lies inside another organ comes later.
@@ -121,7 +124,10 @@ def whole_head(folder: Path, name: str, making: Making) -> LabelledHead:
     inside = head.mask(*INSIDE_SKULL)
     lowest = native.geometry.index_to_lps_mm((_lowest(native.mask(*HIND_BRAIN)), 0, 0))
     inside[: max(0, round(float(head.geometry.lps_mm_to_index(lowest)[0])))] = False
-    head.labels_zyx[inside] = values["Brain"]
+    # Vessels and the folds of the dura lie in the fluid, and what little has no label.
+    stem = head.mask("Brainstem")
+    whole = np.stack([ndimage.binary_fill_holes(plane) for plane in inside | stem])
+    head.labels_zyx[whole & ~stem & ~head.mask("SpinalCord", *KEPT_INSIDE)] = values["Brain"]
     return head
 
 
@@ -212,7 +218,9 @@ def _add_neck(head: LabelledHead, making: Making) -> None:
 
 
 def _fill_out(head: LabelledHead, native: LabelledHead, making: Making) -> None:
-    """Neck and shoulders: fat and muscle in ellipses about the canal, wider the nearer the lungs."""
+    """Neck and shoulders: fat and muscle in ellipses about the canal, wider the nearer the lungs; and what jaw, glands
+    and canal enclose.
+    """
     mm, rng = making.spacing_mm, making.rng
     canal = head.mask("SpinalCanal", "SpinalCord")
     lungs = np.flatnonzero(native.mask("Lung_L", "Lung_R").any(axis=(1, 2)))
@@ -221,6 +229,7 @@ def _fill_out(head: LabelledHead, native: LabelledHead, making: Making) -> None:
     lean = ndimage.gaussian_filter(rng.normal(size=canal.shape).astype(np.float32), rng.uniform(4.0, 9.0) / mm)
     lean = lean > np.quantile(lean, rng.uniform(0.2, 0.6))
     rows, columns = np.ogrid[: canal.shape[1], : canal.shape[2]]
+    face = head.mask("Mandible", "Parotid_L", "Parotid_R", "Glnd_Submand_L", "Glnd_Submand_R") | canal
     for z in np.flatnonzero(canal.any(axis=(1, 2))):
         y, x = (float(v) for v in np.argwhere(canal[z]).mean(axis=0))
         height_mm = float(head.geometry.index_to_lps_mm((int(z), 0, 0))[2]) - tip_mm
@@ -229,9 +238,19 @@ def _fill_out(head: LabelledHead, native: LabelledHead, making: Making) -> None:
         deep = half_depth + shoulders * 20.0
         out = np.hypot((rows - y) * mm / deep + 0.15, (columns - x) * mm / wide)
         empty = np.isin(head.codes_zyx[z], [making.code("air"), making.code("couch")]) & (head.labels_zyx[z] == 0)
-        inner = lean[z] & (out < 1.0 - 6.0 / deep)
-        head.codes_zyx[z][empty & (out < 1.0)] = making.code("fat")
+        enclosed = _convex(face[z])
+        skin = ndimage.distance_transform_edt(~enclosed, sampling=mm) <= FACE_SKIN_MM
+        inner = lean[z] & ((out < 1.0 - 6.0 / deep) | enclosed)
+        head.codes_zyx[z][empty & ((out < 1.0) | skin)] = making.code("fat")
         head.codes_zyx[z][empty & inner] = making.code("muscle")
+
+
+def _convex(plane_yx: Mask) -> Mask:
+    """The convex hull of what is inside."""
+    filled = np.zeros(plane_yx.shape, dtype=np.uint8)
+    points = np.argwhere(plane_yx)[:, ::-1].astype(np.int32)
+    cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)
+    return filled.astype(bool)
 
 
 def _borrow(head: LabelledHead, native: LabelledHead, lender: Path, making: Making) -> None:

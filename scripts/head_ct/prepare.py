@@ -46,6 +46,7 @@ CUBE_MM = 2.5
 CHESTS = ("lidc_0001_auto", "totalseg_slab20")
 CHEST_NAMES = {"SpinalCord": "spinal_cord", "Esophagus": "esophagus"}
 ABSENT_IN_CHESTS = ("Brain", "Brainstem", "Mandible", "Parotid_L", "Parotid_R", "Eye_L", "Eye_R")
+ROUGH_HEADS = {"seg_16": ("Eye_L", "Eye_R")}  # found by looking: half an eye each
 DRAWN_IN_HEADS = ("Brain", "Brainstem", "SpinalCord", "Eye_L", "Eye_R")
 DRAWN_BY_RATERS = (*DRAWN_IN_HEADS, "Mandible", "Parotid_L", "Parotid_R")
 SHOWN = ("pt_201", "pt_207", "pt_225", "pt_232")  # validation cases to look at after each epoch
@@ -182,7 +183,8 @@ def _heads(data: Path, config: TrainingConfig) -> tuple[Source, ...]:
     folder = data / "brain" / "synthseg_head_labels"
 
     def make(name: str) -> PreparedCase:
-        return head_case(whole_head(folder, name, making(name, CUBE_MM, config)), name, DRAWN_IN_HEADS, config)
+        drawn = tuple(structure for structure in DRAWN_IN_HEADS if structure not in ROUGH_HEADS.get(name, ()))
+        return head_case(whole_head(folder, name, making(name, CUBE_MM, config)), name, drawn, config)
 
     return tuple(Source(name, 0.8, partial(make, name)) for name in training_heads(data))
 
