@@ -32,16 +32,20 @@ from scripts.thorax_ct.drawn import Drawn
 
 PLACED_FOLDER = Path(__file__).parent / "validation"  # centres on cases that never train
 NEAR_MM = 12.0  # between a drawn body's centre and the reference's
-COLUMNS = ("case", "in view", "found", "level stated", "level right", "median error mm", "body Dice median, worst")
+DICE = "Dice median, worst"
+COLUMNS = ("case", "in view", "found", "level stated", "right", "centre error mm", f"body {DICE}", f"whole {DICE}")
+LABELLED = ("totalseg_example_3mm", "tptbox_l3_crop")
+LEAST_BODY_ML = 1.0  # less of a body at the image's end judges nobody
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A vertebra that is known: its level (None where nothing tells it), its centre, and its body where drawn."""
+    """A vertebra that is known: its level (None where nothing tells it), its body's centre, and what is drawn of it."""
 
     level: str | None
     centre_lps_mm: NDArray[np.float64]
     body_zyx: NDArray[np.bool_] | None = None
+    whole_zyx: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def measure(package: Path, data: Path) -> str:
 
 
 def validation_spines(data: Path) -> tuple[KnownSpine, ...]:
-    """The labelled loin, and the planning CTs of the chest whose centres were placed."""
-    found = [_labelled(data, "totalseg_example_3mm")]
+    """The labelled loins, and the planning CTs of the chest whose centres were placed."""
+    found = [_labelled(data, name) for name in LABELLED]
     for path in sorted(PLACED_FOLDER.glob("*.yaml")):
         placed = load_config(path, Drawn)
         volume = read_series(data / "archive" / placed.case).volume
@@ -96,7 +100,8 @@ def judged(known: KnownSpine, network: NetworkEngine) -> tuple[str, tuple[str, .
     stated = [(r.level, _level(one)) for r, one in bodies if _level(one) is not None and r.level is not None]
     right = sum(level == said for level, said in stated)
     errors = [_apart_mm(reference, one, drawing) for reference, one in bodies]
-    dice = [_dice(r.body_zyx, one, known.volume) for r, one in bodies if r.body_zyx is not None]
+    drawn = {whole_name(s.name): s for s in drawing.structures.structures}
+    whole = [(r.whole_zyx, drawn[whole_name(one.name).replace("VB_", "Vert_", 1)]) for r, one in bodies]
     cells = (
         known.name,
         str(len(known.vertebrae)),
@@ -104,7 +109,8 @@ def judged(known: KnownSpine, network: NetworkEngine) -> tuple[str, tuple[str, .
         str(len(stated)),
         str(right),
         f"{np.median(errors):.1f}" if errors else "-",
-        f"{np.median(dice):.3f}, {min(dice):.3f}" if dice else "-",
+        _dices([(r.body_zyx, one) for r, one in bodies], known.volume),
+        _dices(whole, known.volume),
     )
     said = [f.message for f in drawing.findings if f.code.startswith("levels-")]
     missed = [r.level or "?" for r, one in pairs if one is None]
@@ -116,16 +122,25 @@ def judged(known: KnownSpine, network: NetworkEngine) -> tuple[str, tuple[str, .
 
 
 def _labelled(data: Path, name: str) -> KnownSpine:
+    """A case with a label map; where no cord is labelled, nothing tells body from arch."""
     volume, labels = read_image(data, name), read_label_map(data, name)
-    parts = labels.parts()
+    parts = labels.parts() if labels.mask("spinal_cord").any() else None
     found = []
     for level, value in labels.vertebrae:
-        body = (labels.labels_zyx == value) & np.isin(parts, BODY)
-        if body.sum() * labels.geometry.voxel_ml < 1.0:
+        whole = labels.labels_zyx == value
+        body = whole & np.isin(parts, BODY) if parts is not None else _front_half(whole)
+        if body.sum() * labels.geometry.voxel_ml < LEAST_BODY_ML:
             continue
-        centre = labels.geometry.index_to_lps_mm(np.argwhere(body).mean(axis=0))
-        found.append(Reference(tg263_level(level), np.asarray(centre), body))
+        centre = np.asarray(labels.geometry.index_to_lps_mm(np.argwhere(body).mean(axis=0)))
+        found.append(Reference(tg263_level(level), centre, body if parts is not None else None, whole))
     return KnownSpine(name, volume, tuple(found))
+
+
+def _front_half(whole_zyx: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The half of the voxels that lies in front: about the body."""
+    front = whole_zyx.copy()
+    front[:, int(np.median(np.nonzero(whole_zyx)[1])) :] = False
+    return front
 
 
 def _placed(placed: Drawn, geometry: Geometry) -> tuple[Reference, ...]:
@@ -162,9 +177,14 @@ def _level(drawn: Structure) -> str | None:
     return None if level.startswith("unknown") else level
 
 
-def _dice(body_zyx: NDArray[np.bool_], drawn: Structure, volume: Volume) -> float:
-    mask = drawn.full_mask(volume.geometry.shape_zyx)
-    return float(2 * (mask & body_zyx).sum() / (mask.sum() + body_zyx.sum()))
+def _dices(pairs: list[tuple[NDArray[np.bool_] | None, Structure]], volume: Volume) -> str:
+    """Median and least Dice of the drawn ones whose reference was drawn."""
+    found = []
+    for reference, drawn in pairs:
+        if reference is not None:
+            mask = drawn.full_mask(volume.geometry.shape_zyx)
+            found.append(float(2 * (mask & reference).sum() / (mask.sum() + reference.sum())))
+    return f"{np.median(found):.3f}, {min(found):.3f}" if found else "-"
 
 
 if __name__ == "__main__":

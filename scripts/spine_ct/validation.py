@@ -1,4 +1,4 @@
-"""What the spine network is measured on: two CTs whose vertebrae are labelled, and two chests with placed centres."""
+"""The case whose structures are scored by name; levels, and images without an anchor, by `scripts.spine_ct.measure`."""
 
 from pathlib import Path
 
@@ -12,39 +12,34 @@ from contour.inference.levels import LEVELS
 from scripts.spine_ct.prepare import read_image, read_label_map
 from scripts.starter.recipe import ValidationSet
 
-LUMBAR = ("totalseg_example_3mm", "tptbox_l3_crop")
+LUMBAR = "totalseg_example_3mm"
 LEAST_BODY_ML = 1.0  # less of a body at the image's end judges nobody
 
 
 def validation(data: Path, folder: Path) -> tuple[ValidationSet, ...]:
-    """The cases, in `folder`; those that are there stay."""
-    paths = []
-    for name in LUMBAR:
-        if not (folder / name / RECORD_FILE).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            save_case(labelled_case(data, name), folder)
-        paths.append(folder / name)
-    title = "Real CTs of the loin, vertebrae by TotalSegmentator and TPTBox (automatic)"
-    return (ValidationSet("lumbar", title, tuple(paths)),)
+    """The case, in `folder`; it stays if it is there."""
+    if not (folder / LUMBAR / RECORD_FILE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_case(labelled_case(data, LUMBAR), folder)
+    title = "A real CT of the loin at 3 mm, vertebrae by TotalSegmentator (automatic)"
+    return (ValidationSet("lumbar", title, (folder / LUMBAR,)),)
 
 
 def labelled_case(data: Path, name: str) -> Case:
-    """A CT with the vertebrae, and where its cord is labelled their bodies and the canal, under TG-263 names."""
+    """A CT with the vertebrae of its label map, their bodies, the canal and the sacrum, under the package's names."""
     volume, known = read_image(data, name), read_label_map(data, name)
-    masks: list[tuple[Imported, Mask]] = []
-    parts = known.parts() if known.mask("spinal_cord").any() else None
-    if parts is not None:
-        masks.append((Imported("SpinalCanal", None), parts == Part.CANAL))
-        masks.append((Imported("Sacrum", None), parts == Part.SACRUM))
+    parts = known.parts()
+    masks: list[tuple[Imported, Mask]] = [
+        (Imported("SpinalCanal", None), parts == Part.CANAL),
+        (Imported("Sacrum", None), parts == Part.SACRUM),
+    ]
     for level, value in known.vertebrae:
-        whole, name_of_level = known.labels_zyx == value, tg263_level(level)
-        if parts is None:
-            masks.append((Imported(f"Vert_{name_of_level}", None), whole))
-            continue
+        whole = known.labels_zyx == value
         body = whole & np.isin(parts, BODY)
         if body.sum() * known.geometry.voxel_ml >= LEAST_BODY_ML:
-            masks += [(Imported(f"VB_{name_of_level}", None), body), (Imported(f"Vert_{name_of_level}", None), whole)]
-    identity = ImportedIdentity(name, name, note="labels by TotalSegmentator or TPTBox; validation only")
+            masks.append((Imported(f"VB_{tg263_level(level)}", None), body))
+            masks.append((Imported(f"Vert_{tg263_level(level)}", None), whole))
+    identity = ImportedIdentity(name, name, note="labels by TotalSegmentator; validation only")
     return import_masks(volume, tuple(masks), identity)
 
 
