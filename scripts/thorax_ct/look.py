@@ -33,6 +33,7 @@ FRAME = "1.2.826.0.1.3680043.8.498.1"
 AXES = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}  # across the tiles, down a tile, along it
 MEDIASTINUM_MM = (170.0, 150.0)  # down and along a tile of the default region, about the middle of the image
 DPI = 100
+MOST_TICKS = 12
 STYLES = ("solid", "dotted", "dashed", "dashdot")
 COLOURS = (
     "#ff5050", "#50ff50", "#6090ff", "#ffff40", "#ff60ff", "#40ffff",
@@ -153,8 +154,9 @@ def _draw_image(axes: Axes, volume: Volume, tiles: Tiles, index: int) -> None:
     if _points_up(volume.geometry, down, tiles.view):
         axes.invert_yaxis()
     for axis, part in ((axes.xaxis, tiles.along), (axes.yaxis, tiles.down)):
-        axis.set_ticks(np.arange(-(-part.start // 10) * 10, part.stop, 10))
-        axis.set_ticks(np.arange(-(-part.start // 5) * 5, part.stop, 5), minor=True)
+        step = 10 * -(-(part.stop - part.start) // MOST_TICKS // 10)
+        axis.set_ticks(np.arange(-(-part.start // step) * step, part.stop, step))
+        axis.set_ticks(np.arange(-(-part.start // (step // 2)) * (step // 2), part.stop, step // 2), minor=True)
     axes.tick_params(labelsize=7, pad=1)
     axes.grid(visible=True, which="major", color="#00c0ff", alpha=0.35, linewidth=0.4)
     axes.grid(visible=True, which="minor", color="#00c0ff", alpha=0.2, linewidth=0.3)
