@@ -31,7 +31,7 @@ THORAX = Protocol(
         ProtocolStructure("Spine_T", runs_on=True),
     ),
 )
-TRUNK, CHEST, NECK = (-440.0, 312.0), (-216.0, 24.0), (-40.0, 200.0)
+TRUNK, CHEST, NECK = (-440.0, 312.0), (-176.0, 24.0), (-40.0, 200.0)
 
 
 def fine(codes: dict[str, int] | None = None) -> ValueNetwork:

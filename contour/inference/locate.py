@@ -25,7 +25,7 @@ LEAST_PART = 0.03  # ... less than this of its usual volume
 LEAST_CONFIDENCE = 0.5
 SITE_PART = 0.25  # of an organ's usual volume: with less of it, an image does not show its site
 VISIBLE_PART = 0.3  # of an organ's length: one that is not seen lies outside, where less would be in view
-UNSURE_MM = 45.0  # how far adults differ from the heights of `organs` ...
+UNSURE_MM = 35.0  # how far adults differ from the heights of `organs` ...
 ELSEWHERE_MM = 90.0  # ... and how far none does
 MOST_CONTRADICTION = 0.5  # of what fits one body: where more does not, nothing is relied on
 MARGIN_MM = (40.0, 32.0, 32.0)  # z, y, x around what is seen coarsely: breathing, and some voxels
@@ -116,15 +116,15 @@ class Location:
             return 0.0
         if name in self.able:
             return min(1.0, seen.volume_ml / known.usual_ml) if seen else 0.0
-        return self._expected_part(known, slack_mm=0.0)
+        return self._expected_part(known)
 
     def outside(self, name: str) -> End | None:
         """The end of the image beyond which an organ lies that is not seen and, by all that is, cannot be in view."""
         known = organ(name)
         if known is None or self.doubt or self.lungs_tip_mm is None or self.sighting(name) is not None:
             return None
-        able = name in self.able
-        if self._expected_part(known, slack_mm=0.0 if able else UNSURE_MM) > (VISIBLE_PART if able else 0.0):
+        limit = VISIBLE_PART if name in self.able else 0.0
+        if max(self._expected_part(known, shift) for shift in (-UNSURE_MM, 0.0, UNSURE_MM)) > limit:
             return None
         middle = self.lungs_tip_mm + (known.low_mm + known.high_mm) / 2
         return End.BELOW if middle < self.length_mm / 2 else End.ABOVE
@@ -157,11 +157,11 @@ class Location:
         depth = self.geometry.shape_zyx[0]
         return Box((max(0, start[0]), start[1], start[2]), (min(depth, stop[0]), stop[1], stop[2]))
 
-    def _expected_part(self, known: Organ, slack_mm: float) -> float:
+    def _expected_part(self, known: Organ, shift_mm: float = 0.0) -> float:
+        """The part of an organ's length that is in view, if it lies `shift_mm` higher than in others."""
         if self.lungs_tip_mm is None:
             return 0.0
-        low = self.lungs_tip_mm + known.low_mm - slack_mm
-        high = self.lungs_tip_mm + known.high_mm + slack_mm
+        low, high = (self.lungs_tip_mm + mm + shift_mm for mm in (known.low_mm, known.high_mm))
         return max(0.0, min(high, self.length_mm) - max(low, 0.0)) / (high - low)
 
 

@@ -9,7 +9,7 @@ from contour.inference.locate import End, Location, locate
 from contour.inference.organs import Site, organ
 
 TRUNK = (-440.0, 312.0)
-CHEST = (-216.0, 24.0)
+CHEST = (-176.0, 24.0)
 NECK = (-40.0, 200.0)
 
 
