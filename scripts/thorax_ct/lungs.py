@@ -1,5 +1,7 @@
 """The lungs of a CT by their HU, told left from right: what lies between air-filled walls needs no hand."""
 
+from dataclasses import replace
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from scipy import ndimage
 
 from contour.core.structures import Mask
 from contour.core.volume import Volume
+from contour.imaging.body import body_mask
 from contour.training.atlas import find_lungs
 
 VESSELS_MM = 5.0  # what is narrower than twice this between aerated lung belongs to it
@@ -29,7 +32,9 @@ def lungs_by_hu(volume: Volume, airway_zyx: Mask) -> tuple[Mask, Mask]:
         if airway_zyx.any()
         else airway_zyx
     )
-    air = find_lungs(volume).mask_zyx & ~near
+    # Air between the back and a curved couch, closed in by both, is as large as a lung.
+    within = np.where(body_mask(volume), volume.voxels_zyx, 0)
+    air = find_lungs(replace(volume, voxels_zyx=within)).mask_zyx & ~near
     air = cc3d.dust(air, threshold=round(LEAST_ML / volume.geometry.voxel_ml), connectivity=26).astype(bool)
     parts = _two_parts(air)
     apart = [ndimage.distance_transform_edt(~part, sampling=spacing) for part in parts]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,14 @@ def test_one_lung_alone_is_refused() -> None:
     volume.voxels_zyx[truth["low"]] = 40
     with pytest.raises(ValueError, match="no two lungs"):
         lungs_by_hu(volume, truth["trachea"])
+
+
+def test_air_between_the_back_and_a_couch_is_no_lung() -> None:
+    volume, truth = chest(bridge=True)
+    voxels = np.pad(volume.voxels_zyx, ((0, 0), (6, 40), (6, 6)), constant_values=-1000)
+    voxels[:, 75:110, 5:-5] = 20  # the wall of a couch, closed at the sides
+    voxels[:, 77:108, 7:-7] = -1000
+    wider = Volume(voxels, replace(volume.geometry, shape_zyx=voxels.shape), volume.modality)
+    left, right = lungs_by_hu(wider, np.pad(truth["trachea"], ((0, 0), (6, 40), (6, 6))))
+    for mask, name in ((left, "high"), (right, "low")):
+        assert dice(mask, np.pad(truth[name], ((0, 0), (6, 40), (6, 6)))) > 0.95
