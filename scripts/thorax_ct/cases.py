@@ -29,7 +29,7 @@ from contour.training.prepared import (
 )
 from contour.training.synthesis import without_contrast
 from contour.training.tissue_maps import TissueSource, tissue_codes
-from scripts.head_ct.prepare import openkbp_case
+from scripts.head_ct.openkbp import openkbp_case
 from scripts.spine_ct.parts import canal_of
 from scripts.thorax_ct.drawn import Drawn, Extent, drawn_masks, load_drawn
 from scripts.thorax_ct.lungs import lungs_by_hu
