@@ -35,6 +35,7 @@ from scripts.thorax_ct.drawn import Drawn, Extent, drawn_masks, load_drawn
 from scripts.thorax_ct.lungs import lungs_by_hu
 
 DRAWN = Path(__file__).parent / "drawn"
+CORRECTIONS = Path(__file__).parent / "corrections"  # of automatic labels, by hand
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
 CHEST = "lidc_0001_auto"
 ABDOMENS = ("totalseg_example_3mm", "totalseg_slab20")
@@ -42,6 +43,9 @@ LABEL_MAPS = ("totalseg_s0327_labels_only", "totalseg_s0328_labels_only")
 BONES = ("vertebrae", "rib", "sternum", "scapula", "clavicula", "humerus", "costal", "hip", "femur", "sacrum", "skull")
 CONTRAST_SHARES = (1.0, 0.5, 0.2, 0.0)
 TISSUE_MAPS_EACH = 4  # of one label map: other fat, gas and table
+# Automatic hearts are the chambers without the fat between them and the pericardium: what planners draw is the sac.
+NO_SAC = "Heart"
+CORD_ENDS_AT = "vertebrae_L2"  # below it, what automatic labels call cord is the sac of the roots
 HOLD_THE_TRACHEA = ("pt_55", "pt_59", "pt_67")  # planning CTs whose oesophagi are drawn around it
 AROUND_VOXELS = 12  # room for the fat and the table around what is labelled
 
@@ -69,7 +73,7 @@ def prepare_labelled(data: Path, folder: Path, config: TrainingConfig) -> None:
         volume = read_nifti(data / "thorax" / name / "image.nii.gz", Modality.CT, FRAME)
         labels, values, _ = _read_labels(data, name)
         bone = np.isin(labels, _values(values, BONES))
-        target = joined(labels, values, volume.geometry, config)
+        target = _corrected(name, joined(labels, values, volume.geometry, config), volume, config)
         for share in CONTRAST_SHARES if name == CHEST else CONTRAST_SHARES[:1]:
             hu = without_contrast(volume.voxels_zyx.astype(np.float32), bone, share)
             image = Volume(hu, volume.geometry, Modality.CT)
@@ -90,6 +94,8 @@ def prepare_tissue_maps(data: Path, folder: Path, config: TrainingConfig) -> Non
             continue
         labels, values, geometry = _read_labels(data, name)
         target = joined(labels, values, geometry, config)
+        target[target == _value(NO_SAC, config)] = 0
+        drawn = _drawn(values, config) & np.array([label.name != NO_SAC for label in config.labels])
         grid = canonical_geometry(geometry).respaced((spacing_mm, spacing_mm, spacing_mm))
         around = ((0, 0), (AROUND_VOXELS, AROUND_VOXELS), (AROUND_VOXELS, AROUND_VOXELS))
         small = np.pad(resample_labels(labels, geometry, grid), around)
@@ -98,7 +104,7 @@ def prepare_tissue_maps(data: Path, folder: Path, config: TrainingConfig) -> Non
         for i, path in enumerate(paths):
             codes = tissue_codes(small, values, SOURCES, config.synthesis, (spacing_mm, np.random.default_rng(i)))
             tissues = Volume(codes.astype(np.int16), padded, Modality.CT)
-            case = prepare_tissue_map(path.stem, tissues, target, _drawn(values, config), config.preprocessing)
+            case = prepare_tissue_map(path.stem, tissues, target, drawn, config.preprocessing)
             save_prepared(case, path)
 
 
@@ -153,13 +159,35 @@ def joined(
             if source in values:
                 table[values[source]] = i
     joint = table[labels_zyx]
-    canal = next(i for i, label in enumerate(config.labels, start=1) if label.name == "SpinalCanal")
+    canal = _value("SpinalCanal", config)
+    if CORD_ENDS_AT in values:
+        height = geometry.index_to_lps_mm(np.argwhere(labels_zyx == values[CORD_ENDS_AT]))[:, 2].mean()
+        places = np.argwhere(joint == _value("SpinalCord", config))
+        low = places[geometry.index_to_lps_mm(places)[:, 2] < height]
+        joint[tuple(low.T)] = canal
     around = canonical_geometry(geometry)
     cord = to_canonical(labels_zyx == values["spinal_cord"], geometry)
     vertebrae = to_canonical(np.isin(labels_zyx, _values(values, ("vertebrae", "sacrum"))), geometry)
     inside = canal_of(np.ascontiguousarray(cord), np.ascontiguousarray(vertebrae), around.spacing_zyx_mm)
     joint[from_canonical(inside, geometry) & (joint == 0)] = canal
     return joint
+
+
+def _corrected(name: str, labels_zyx: NDArray[np.uint8], volume: Volume, config: TrainingConfig) -> NDArray[np.uint8]:
+    """The labels with those structures drawn by hand that were corrected in this image; the later label counts."""
+    file = CORRECTIONS / f"{name}.yaml"
+    if not file.exists():
+        return labels_zyx
+    result = labels_zyx.copy()
+    for structure, mask in drawn_masks(load_drawn(file), volume).items():
+        value = _value(structure, config)
+        result[result == value] = 0
+        result[mask & (result < value)] = value
+    return result
+
+
+def _value(name: str, config: TrainingConfig) -> int:
+    return next(i for i, label in enumerate(config.labels, start=1) if label.name == name)
 
 
 def _own_names(config: TrainingConfig) -> tuple[TrainedLabel, ...]:

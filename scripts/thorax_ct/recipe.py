@@ -19,7 +19,7 @@ from scripts.thorax_ct.cases import (
 )
 from scripts.thorax_ct.evaluate import validation
 
-FIRST_EPOCHS = 25  # before the network is asked what it sees of organs that nobody drew
+FIRST_EPOCHS = 20  # before the network is asked what it sees of organs that nobody drew
 DRAWN_CHESTS = tuple(file.stem for file in sorted(DRAWN.glob("*.yaml")))
 # How often the cases of a kind are shown, all together: by the name that theirs begin with.
 WEIGHTS = {CHEST: 1.5, "totalseg_example": 0.6, "totalseg_slab": 0.4, LABEL_MAPS[0]: 1.5, LABEL_MAPS[1]: 0.8}
