@@ -50,15 +50,15 @@ def lookup(name: str) -> NomenclatureEntry | None:
     """The entry of a TG-263 name (case matters), or None for a name that TG-263's rules do not explain.
 
     Besides the table of anatomy this knows planning risk volumes (`SpinalCord_PRV05`: the organ's colour, AVOIDANCE,
-    no code, since the region is not the organ), targets (`GTV...`, `CTV...`, `PTV...`), and parts of all of these
-    (`~Liver`: as the liver, for all of it is liver).
+    no code, since the region is not the organ), targets (`GTV...`, `CTV...`, `PTV...`), parts of all of these
+    (`~Liver`: as the liver, for all of it is liver), and few names that planners use instead of TG-263's.
     """
     if name.startswith(PARTIAL_SIGN):
         whole = lookup(whole_name(name)) if not name.startswith(2 * PARTIAL_SIGN) else None
         return replace(whole, name=name) if whole else None
-    entry = _table().get(name)
+    entry = _table().get(_OTHERWISE_SAID.get(name, name))
     if entry is not None:
-        return entry
+        return replace(entry, name=name)
     margin = _PRV.fullmatch(name)
     if margin is not None:
         organ = _table().get(margin["organ"] + (margin["side"] or ""))
@@ -120,6 +120,8 @@ def validate_names(names: Iterable[str]) -> tuple[str, ...]:
 _NAME = re.compile(r"[A-Za-z_~][A-Za-z0-9_~^+.!-]*", re.ASCII)
 _PRV = re.compile(r"(?P<organ>.+?)_PRV\d{0,2}(?P<side>_[LR])?")
 _TARGET = re.compile(r"[GCP]TV(?![a-z]{3})")
+# Names that are drawn though TG-263 has another, or none: whole vertebrae as a family look like their bodies.
+_OTHERWISE_SAID = {"Mandible": "Bone_Mandible", "Vertebrae": "VBs"}
 _VERTEBRA = re.compile(r"(?P<kind>VB|Vert)_(?:unknown(?P<number>\d+)|(?P<level>[CTL]\d+))")
 _TARGETS = {
     "GTV": (InterpretedType.GTV, (255, 0, 0)),

@@ -113,3 +113,10 @@ def test_names_that_planning_systems_refuse():
     assert validate_name("")
     assert validate_name("1Lung")
     assert "equal without regard to case" in validate_names(["Heart", "Lung_L", "HEART"])[0]
+
+
+def test_a_planners_name_looks_like_the_structure_that_it_means():
+    said = lookup("Mandible")
+    assert said is not None
+    assert said == replace(lookup("Bone_Mandible"), name="Mandible")
+    assert "Mandible" not in known_names()
