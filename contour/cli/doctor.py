@@ -20,6 +20,7 @@ from contour.cli.failures import ExitCode
 from contour.cli.options import Json, ModelFolders
 from contour.cli.terminal import output, print_json
 from contour.core.errors import ContourError
+from contour.core.protocol import Protocol
 from contour.dicom.pixels import decoders
 from contour.inference.session import verify_package
 from contour.library import all_packages, load_protocol, packages_for, protocol_files
@@ -117,11 +118,20 @@ def _protocols(folders: tuple[Path, ...]) -> Iterator[Diagnosis]:
     for path in protocol_files():
         try:
             protocol = load_protocol(str(path))
-            packages_for(protocol, folders)
         except ContourError as error:
             yield Diagnosis(f"Protocol {path.stem}", str(error), Verdict.BAD)
         else:
-            yield Diagnosis(f"Protocol {protocol.name}", f"{len(protocol.structures)} structures, {protocol.modality}")
+            yield _packages_of(protocol, folders)
+
+
+def _packages_of(protocol: Protocol, folders: tuple[Path, ...]) -> Diagnosis:
+    """A protocol that waits for its package is no fault of the machine; a broken package is, and has its own line."""
+    name = f"Protocol {protocol.name}"
+    try:
+        packages_for(protocol, folders)
+    except ContourError as error:
+        return Diagnosis(name, f"not ready: {error}", Verdict.NOTE)
+    return Diagnosis(name, f"{len(protocol.structures)} structures, {protocol.modality}")
 
 
 def _version(distribution: str) -> str | None:

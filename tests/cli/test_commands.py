@@ -331,6 +331,28 @@ def test_doctor_sees_this_machine(contour: Contour, tiny_models: Path, capsys: p
     assert "CPUExecutionProvider" in lines["ONNX Runtime"]["found"]
 
 
+def test_a_protocol_without_its_package_is_no_fault_of_the_machine(
+    contour: Contour,
+    tiny_models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    waiting = tmp_path / "waiting.yaml"
+    waiting.write_text(
+        "name: waiting\ntitle: Waits\nmodality: CT\npackages: [yet_to_come]\nstructures: [{name: Heart}]\n",
+        encoding="utf-8",
+    )
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: broken\n", encoding="utf-8")
+    monkeypatch.setattr("contour.cli.doctor.protocol_files", lambda: (waiting, broken))
+    contour("doctor", "--models", tiny_models, "--json")
+    lines = {line["part"]: line for line in json.loads(capsys.readouterr().out)}
+    assert lines["Protocol waiting"]["verdict"] == "note"
+    assert "yet_to_come" in lines["Protocol waiting"]["found"]
+    assert lines["Protocol broken"]["verdict"] == "bad"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals end a process at once there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_a_stopped_run_leaves_nothing(
