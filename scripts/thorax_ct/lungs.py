@@ -10,8 +10,9 @@ from scipy import ndimage
 from contour.core.structures import Mask
 from contour.core.volume import Volume
 from contour.imaging.body import body_mask
-from contour.training.atlas import find_lungs
 
+LUNG_HU = -400.0
+LEAST_LUNGS_ML = 500.0
 VESSELS_MM = 5.0  # what is narrower than twice this between aerated lung belongs to it
 LEAST_SHARE = 0.12  # of all lung, for a part to be a lung of its own
 MOST_EROSIONS = 8
@@ -34,7 +35,7 @@ def lungs_by_hu(volume: Volume, airway_zyx: Mask) -> tuple[Mask, Mask]:
     )
     # Air between the back and a curved couch, closed in by both, is as large as a lung.
     within = np.where(body_mask(volume), volume.voxels_zyx, 0)
-    air = find_lungs(replace(volume, voxels_zyx=within)).mask_zyx & ~near
+    air = _aerated(replace(volume, voxels_zyx=within)) & ~near
     air = cc3d.dust(air, threshold=round(LEAST_ML / volume.geometry.voxel_ml), connectivity=26).astype(bool)
     parts = _two_parts(air)
     apart = [ndimage.distance_transform_edt(~part, sampling=spacing) for part in parts]
@@ -43,6 +44,19 @@ def lungs_by_hu(volume: Volume, airway_zyx: Mask) -> tuple[Mask, Mask]:
     first_x, second_x = (float(np.argwhere(mask)[:, 2].mean()) for mask in (first, second))
     to_left = volume.geometry.axes_lps[2][0] > 0
     return (first, second) if (first_x > second_x) == to_left else (second, first)
+
+
+def _aerated(volume: Volume) -> Mask:
+    """The one or two largest bodies of air that do not touch the image's sides."""
+    air, _ = ndimage.label(volume.voxels_zyx < LUNG_HU)
+    sizes = np.bincount(air.ravel())
+    sides = [air[:, i] for i in (0, -1)] + [air[..., i] for i in (0, -1)]
+    sizes[np.unique(np.concatenate([side.ravel() for side in sides]))] = 0
+    sizes[0] = 0
+    largest = [i for i in np.argsort(sizes)[-2:] if sizes[i] * volume.geometry.voxel_ml >= LEAST_LUNGS_ML]
+    if not largest:
+        raise ValueError(f"no lungs of {LEAST_LUNGS_ML:g} ml or more")
+    return np.isin(air, largest)
 
 
 def _two_parts(air: Mask) -> tuple[Mask, Mask]:

@@ -69,6 +69,13 @@ def test_one_lung_alone_is_refused() -> None:
         lungs_by_hu(volume, truth["trachea"])
 
 
+def test_an_image_without_lungs_is_refused() -> None:
+    volume, truth = chest(bridge=False)
+    volume.voxels_zyx[truth["low"] | truth["high"]] = 40
+    with pytest.raises(ValueError, match="no lungs of 500 ml"):
+        lungs_by_hu(volume, truth["trachea"])
+
+
 def test_air_between_the_back_and_a_couch_is_no_lung() -> None:
     volume, truth = chest(bridge=True)
     voxels = np.pad(volume.voxels_zyx, ((0, 0), (6, 40), (6, 6)), constant_values=-1000)

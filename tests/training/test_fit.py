@@ -13,8 +13,7 @@ from tiny_training import tiny_cases, tiny_config
 from contour.training.config import Curve, MemoryLayout, TrainingConfig
 from contour.training.fit import Hardware, fit, steps_done, trained_network
 from contour.training.patches import PatchDataset, TruncatedFieldOfViewd, WindowedFieldOfViewd
-from contour.training.prepared import UNKNOWN, load_prepared
-from scripts.thorax_ct.refine import refine
+from contour.training.prepared import load_prepared
 
 QUIET = Hardware(workers=0, progress=False)
 
@@ -166,24 +165,3 @@ def test_a_windowed_patch_keeps_a_box_and_is_air_and_background_elsewhere() -> N
     assert (least >= (0.2, 0.6, 0.6)).all()
     assert least[0] < 0.5
     assert 5 <= sum(part[1] == part[2] == 1 for part in parts) <= 15  # as often as not whole in plane
-
-
-def test_refining_fuses_registration_and_network_and_leaves_contradictions_unknown(trained: tuple[Path, Path]) -> None:
-    folder, checkpoint = trained
-    config = tiny_config(100)
-    truth = load_prepared(folder / "case1.npz")
-    doubtful = np.full(truth.labels_zyx.shape, UNKNOWN, dtype=np.uint8)
-    moved = np.roll(truth.labels_zyx, 1, axis=0)  # a registration that is a voxel off
-    moved[9:12, 9:12, 15:18] = 1  # and has an island where there is nothing
-    # The labels of the shipped configuration are lungs, which their HU place; here the votes decide.
-    labels = tuple(replace(label, name=f"Box{i}") for i, label in enumerate(config.labels))
-    network = trained_network(config, checkpoint)
-    refined = refine(
-        replace(truth, labels_zyx=doubtful), replace(truth, labels_zyx=moved), network, replace(config, labels=labels)
-    ).labels_zyx
-    known = refined != UNKNOWN
-    assert known.mean() > 0.8
-    assert np.mean(refined[known] == truth.labels_zyx[known]) > 0.97
-    for label in (1, 2):
-        assert np.mean(refined[truth.labels_zyx == label] == label) > 0.6
-    assert not np.any(refined[9:12, 9:12, 15:18] == 1)
