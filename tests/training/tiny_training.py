@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from contour.config import load_config, shipped_folder
-from contour.training.config import TrainingConfig
+from contour.training.config import HardCtConfig, TrainingConfig
 from contour.training.fit import FitInput
 from contour.training.prepared import PreparedCase, save_prepared
 
@@ -26,10 +26,16 @@ def tiny_config(steps: int, epochs: int = 1) -> TrainingConfig:
     return replace(
         config,
         patch_shape_zyx=(16, 16, 24),
-        labels=config.labels[:2],
+        labels=tuple(replace(label, patches=1.0) for label in config.labels[:2]),
         network=replace(config.network, filters=(8, 16, 16)),
         schedule=schedule,
-        augmentation=replace(config.augmentation, elastic_probability=0.0),
+        augmentation=replace(
+            config.augmentation,
+            rotate_degrees=12.0,
+            elastic_probability=0.0,
+            window_probability=0.0,
+            hard_ct=HardCtConfig(),
+        ),
         precision="32-true",
         synthesis=None,
     )
