@@ -20,8 +20,8 @@ MARGIN = 1.25  # a patch is cut this much larger before it is turned and scaled,
 KEYS = ("image", "label", "regions")
 
 
-class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
-    """Blanks the patch beyond a random slice, as where a scan begins or ends; labels there become background."""
+class _FieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
+    """Blanks a part of the patch, as where nothing was scanned; labels there become background."""
 
     def __init__(self, keys: tuple[str, str], padding: float, prob: float) -> None:
         mt.MapTransform.__init__(self, keys)
@@ -31,47 +31,44 @@ class TruncatedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
     def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same dictionary with image and label blanked in place."""
         self.randomize(None)
-        if not self._do_transform:
-            return data
-        image, label = data[self.keys[0]], data[self.keys[1]]
-        depth = image.shape[1]
-        cut = int(self.R.randint(1, depth // 2))
-        ends = slice(0, cut) if self.R.random_sample() < 0.5 else slice(depth - cut, depth)
-        image[:, ends] = self.padding
-        label[:, ends] = 0
+        if self._do_transform:
+            image, label = data[self.keys[0]], data[self.keys[1]]
+            for axis, ends in self.outside(tuple(image.shape[1:])):
+                blank = (slice(None),) * (axis + 1) + (ends,)
+                image[blank] = self.padding
+                label[blank] = 0
         return data
 
+    def outside(self, shape_zyx: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+        """Axes and the parts along them that lie outside of the field of view."""
+        raise NotImplementedError
 
-class WindowedFieldOfViewd(mt.RandomizableTransform, mt.MapTransform):
-    """Leaves a random box of the patch and blanks the rest, as a scan shows part of a body.
 
-    Along z the box is any part from a fifth on, in plane from 60 %; labels outside it become background.
-    """
+class TruncatedFieldOfViewd(_FieldOfViewd):
+    """Blanks the patch beyond a random slice, as where a scan begins or ends."""
+
+    def outside(self, shape_zyx: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+        """One end along z, up to half of the patch."""
+        depth = shape_zyx[0]
+        cut = int(self.R.randint(1, depth // 2))
+        yield 0, slice(0, cut) if self.R.random_sample() < 0.5 else slice(depth - cut, depth)
+
+
+class WindowedFieldOfViewd(_FieldOfViewd):
+    """Leaves a random box of the patch and blanks the rest, as a scan shows part of a body."""
 
     LEAST_ZYX = (0.2, 0.6, 0.6)
 
-    def __init__(self, keys: tuple[str, str], padding: float, prob: float) -> None:
-        mt.MapTransform.__init__(self, keys)
-        mt.RandomizableTransform.__init__(self, prob)
-        self.padding = padding
-
-    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same dictionary with image and label blanked in place."""
-        self.randomize(None)
-        if not self._do_transform:
-            return data
-        image, label = data[self.keys[0]], data[self.keys[1]]
+    def outside(self, shape_zyx: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+        """Along z all but a part from a fifth on, in plane all but one from 60 %."""
         # Whole in plane as often as not: most scans are.
         axes = (0,) if self.R.random_sample() < 0.5 else (0, 1, 2)
         for axis in axes:
-            n = image.shape[axis + 1]
+            n = shape_zyx[axis]
             kept = round(n * self.R.uniform(self.LEAST_ZYX[axis], 1.0))
             first = int(self.R.randint(0, n - kept + 1))
-            for ends in (slice(0, first), slice(first + kept, n)):
-                outside = (slice(None),) * (axis + 1) + (ends,)
-                image[outside] = self.padding
-                label[outside] = 0
-        return data
+            yield axis, slice(0, first)
+            yield axis, slice(first + kept, n)
 
 
 class DrawnAppearanced(mt.Randomizable, mt.MapTransform):
