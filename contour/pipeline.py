@@ -35,7 +35,7 @@ from contour.inference.predict import PredictOptions
 from contour.inference.spine import predict_with_families
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
-from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site
+from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
 
 RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
@@ -229,6 +229,7 @@ def _located(volume: Volume, protocol: Protocol, locator: NetworkEngine | None) 
         message = f"No network locates organs on {volume.modality}: the whole image was searched for everything."
         return None, Finding("not-located", Severity.INFO, message)
     location = locate(locator, volume)
+    refuse_turned(location)
     if location.doubt:
         return None, in_doubt(location)
     refuse_other_site(location, protocol)

@@ -88,3 +88,15 @@ class ValueNetwork:
                 logits[channel, np.rint(plane) == code] = SHARP
             yield logits
         progress(1.0)
+
+
+class UprightNetwork(ValueNetwork):
+    """As a trained network: it sees the organs of a body that lies on its back, the spine behind, and no others."""
+
+    def planes(self, region: Region, progress: Progress) -> Iterator[NDArray[np.float32]]:
+        spine = np.argwhere(np.rint(region.values_zyx) == CODES["Spine_T"])
+        upright = spine.size > 0 and spine[:, 1].mean() > region.values_zyx.shape[1] / 2
+        for logits in super().planes(region, progress):
+            if not upright:
+                logits[1:] = 0.0
+            yield logits

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coarse_bodies import CODES, MM, ORGANS, ValueNetwork, body
+from coarse_bodies import CODES, MM, ORGANS, UprightNetwork, ValueNetwork, body
 
 from contour.core.errors import InputRefused, Reason
 from contour.core.protocol import Protocol, ProtocolStructure
@@ -114,6 +114,20 @@ def test_another_site_is_refused_with_what_the_image_shows() -> None:
     assert "Brain" in refused.value.found
     assert "protocol chest" in refused.value.allowed
     assert "Lung_L" in refused.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("reverse", "exchanged"), [((1, 2), "front and back, left and right"), ((0, 2), "head and feet, left and right")]
+)
+def test_an_image_stored_as_if_the_patient_lay_otherwise_is_refused(reverse: tuple[int, ...], exchanged: str) -> None:
+    volume = body(*TRUNK)
+    draw_structures(volume, THORAX, (fine(),), locator=UprightNetwork())
+    turned = replace(volume, voxels_zyx=np.flip(volume.voxels_zyx, reverse))
+    with pytest.raises(InputRefused) as refused:
+        draw_structures(turned, THORAX, (fine(),), locator=UprightNetwork())
+    assert refused.value.reason is Reason.WRONG_ORIENTATION
+    assert exchanged in refused.value.found
+    assert "Patient Position" in refused.value.allowed
 
 
 def test_a_protocol_of_what_is_not_seen_coarsely_is_judged_by_heights() -> None:

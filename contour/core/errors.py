@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CONTOUR_OFF_SLICE = "contour-off-slice"
     WRONG_MODALITY = "wrong-modality"
     WRONG_SITE = "wrong-site"
+    WRONG_ORIENTATION = "wrong-orientation"
     IMPLAUSIBLE_IMAGE = "implausible-image"
 
 

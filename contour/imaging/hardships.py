@@ -25,6 +25,8 @@ from contour.imaging.resample import resample_linear
 
 AIR_HU = -1000
 NOISE_GRAIN_PIXELS = 0.6  # sigma of the grain of a soft kernel's noise
+BLOOD_HU = 40.0
+ENHANCED_HU = 60.0  # and above: blood or an organ with contrast medium
 COUCH_WIDTH_MM = 480.0
 COUCH_GAP_MM = 3.0  # clothes and a mattress' cover
 # A carbon top: skin, foam, skin; depth below the couch's surface and HU.
@@ -282,6 +284,20 @@ def uneven_gain(volume: Volume, share: float, seed: int) -> Hard:
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def without_contrast(hu_zyx: NDArray[np.float32], bone_zyx: NDArray[np.bool_], share: float) -> NDArray[np.float32]:
+    """A contrast CT with only `share` (0 to 1) of its contrast medium left.
+
+    Soft tissue above 60 HU that is no bone (dilated by a voxel, against partial volume) is enhanced blood or organ;
+    its excess is scaled. What is left at 0 is a native scan.
+    """
+    bone = ndimage.binary_dilation(bone_zyx, iterations=1)
+    enhanced = (hu_zyx > ENHANCED_HU) & ~bone
+    # A soft edge: at 60 HU nothing changes, far above it only the share of the excess over blood remains.
+    target = BLOOD_HU + 15.0 + share * (hu_zyx - BLOOD_HU - 15.0)
+    weight = np.clip((hu_zyx - ENHANCED_HU) / 40.0, 0.0, 1.0)
+    return np.where(enhanced, hu_zyx + weight * (target - hu_zyx), hu_zyx).astype(np.float32)
 
 
 def _three(values: Sequence[_T]) -> tuple[_T, _T, _T]:

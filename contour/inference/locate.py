@@ -28,6 +28,8 @@ VISIBLE_PART = 0.3  # of an organ's length: one that is not seen lies outside, w
 UNSURE_MM = 35.0  # how far adults differ from the heights of `organs` ...
 ELSEWHERE_MM = 90.0  # ... and how far none does
 MOST_CONTRADICTION = 0.5  # of what fits one body: where more does not, nothing is relied on
+TURNED = 1.3  # times as much of a body seen once an image is turned: it is stored wrongly (right ones: 0.83 at most)
+LEAST_TO_TURN = 1.5  # whole organs that must be seen to say so
 MARGIN_MM = (40.0, 32.0, 32.0)  # z, y, x around what is seen coarsely: breathing, and some voxels
 
 # Single organs in the middle of the body, those of the trunk first.
@@ -35,6 +37,13 @@ _IN_THE_MIDDLE = ("Spine_T", "Spine_L", "Sacrum", "Spine_C", "SpinalCord", "Mand
 
 # How far cord, aorta and windpipe are drawn tells little of where they end.
 _WITHOUT_ENDS = frozenset({"SpinalCord", "A_Aorta", "Trachea"})
+
+# The half turns of an image that is stored as lying or going in otherwise than the patient did, and the axes reversed.
+TURNS = {
+    "front and back, left and right exchanged": (1, 2),
+    "head and feet, left and right exchanged": (0, 2),
+    "head and feet, front and back exchanged": (0, 1),
+}
 
 
 class End(StrEnum):
@@ -64,13 +73,15 @@ class Location:
     """What an image shows.
 
     `geometry` is the coarse grid, canonically oriented (z towards the head); `able` names what the network knows.
-    `doubt` says why nothing should be concluded; empty if something may.
+    `doubt` says why nothing should be concluded; empty if something may. `turned` names what has to be exchanged for
+    the image to show a body; empty if it does as it is.
     """
 
     geometry: Geometry
     able: tuple[str, ...]
     sightings: tuple[Sighting, ...]
     doubt: str = ""
+    turned: str = ""
 
     @property
     def lungs_tip_mm(self) -> float | None:
@@ -174,10 +185,25 @@ def locate(network: NetworkEngine, volume: Volume) -> Location:
     """
     manifest = network.manifest
     coarse = at_spacing(volume, manifest.preprocessing.spacing_zyx_mm)
-    drawn = predict(network, coarse, manifest.names)
-    seen = tuple(s for d in drawn if (s := _sighting(d, coarse.geometry)))
+    seen = _seen(network, coarse)
     kept = _in_one_body(seen, coarse.geometry)
-    return Location(coarse.geometry, manifest.names, kept, _doubt(seen, kept))
+    turned = _better_turned(network, coarse, _weight(kept))
+    return Location(coarse.geometry, manifest.names, kept, _doubt(seen, kept), turned)
+
+
+def _seen(network: NetworkEngine, coarse: Volume) -> tuple[Sighting, ...]:
+    drawn = predict(network, coarse, network.manifest.names)
+    return tuple(s for d in drawn if (s := _sighting(d, coarse.geometry)))
+
+
+def _better_turned(network: NetworkEngine, coarse: Volume, weight: float) -> str:
+    """The half turn after which clearly more of a body is seen than the `weight` of the image as it is; "" for none."""
+    weights = {}
+    for exchanged, axes in TURNS.items():
+        turned = Volume(np.flip(coarse.voxels_zyx, axes).copy(), coarse.geometry, coarse.modality)
+        weights[exchanged] = _weight(_in_one_body(_seen(network, turned), coarse.geometry))
+    best = max(weights, key=lambda exchanged: weights[exchanged])
+    return best if weights[best] >= max(LEAST_TO_TURN, TURNED * weight) else ""
 
 
 def _sighting(drawn: Drawn, geometry: Geometry) -> Sighting | None:

@@ -14,6 +14,18 @@ SIDE_MM = 16.0  # on the other side of the body's middle by more than this is no
 _CHAMBERS = ("Atrium", "Ventricle", "A_Pulmonary", "V_Pulmonary")
 
 
+def refuse_turned(location: Location) -> None:
+    """Refuses an image that shows a body only once it is turned: stored as if the patient had lain otherwise.
+
+    Raises:
+        InputRefused: it does; Patient Position (DICOM PS3.3 C.7.3.1.1.2) or Image Orientation (Patient) is wrong.
+    """
+    if location.turned:
+        found = f"shows a body only with {location.turned}: it is stored as if the patient had lain otherwise"
+        allowed = "an image whose Patient Position and Image Orientation (Patient) say how the patient lay"
+        raise InputRefused(Reason.WRONG_ORIENTATION, "image", found, allowed)
+
+
 def refuse_other_site(location: Location, protocol: Protocol) -> None:
     """Refuses an image that shows other parts of the body than those the protocol is for.
 

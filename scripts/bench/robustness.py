@@ -39,7 +39,6 @@ from contour.inference.package import load_package
 from contour.inference.session import open_network
 from contour.pipeline import draw_structures
 from contour.training.config import TrainingConfig
-from contour.training.synthesis import without_contrast
 from scripts.thorax_ct.evaluate import clinical_rtstruct
 
 BLOOD = ("Heart", "A_Aorta", "Liver", "Spleen", "Kidney_L", "Kidney_R")
@@ -217,7 +216,7 @@ def _stored(volume: Volume, order: tuple[int, int, int], reverse: tuple[bool, bo
 def _native(volume: Volume) -> Volume:
     plain = hardships.upright(volume)
     hu = plain.voxels_zyx.astype(np.float32)
-    native = without_contrast(hu, _bone(hu > BONE_HU), share=0.0)
+    native = hardships.without_contrast(hu, _bone(hu > BONE_HU), share=0.0)
     return Volume(np.rint(native).astype(np.int16), plain.geometry, plain.modality)
 
 

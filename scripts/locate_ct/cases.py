@@ -14,17 +14,22 @@ from scipy import ndimage
 
 from contour.cases.importing import Imported, ImportedIdentity, import_masks
 from contour.cases.store import Case, Status
+from contour.config import load_config, shipped_folder
 from contour.core.geometry import Geometry
 from contour.core.structures import Mask
 from contour.core.volume import Modality, Volume
 from contour.imaging.body import body_mask
+from contour.imaging.hardships import without_contrast
 from contour.imaging.nifti import read_nifti, read_nifti_array
 from contour.imaging.preprocess import at_spacing, canonical_geometry, from_canonical, to_canonical
+from contour.training.appearance import SynthesisConfig, draw_appearance
+from contour.training.config import TrainingConfig
 from contour.training.prepared import resample_labels
-from contour.training.synthesis import Tissue, synthesize_ct, without_contrast
+from contour.training.tissue_maps import tissue_codes
+from scripts.head_ct.heads import Making, whole_head
 from scripts.head_ct.openkbp import Listed, cleaned_case
-from scripts.locate_ct.tissues import HEAD_TISSUES, TRUNK_TISSUES
 from scripts.thorax_ct.cases import BONES, drawn_case
+from scripts.thorax_ct.cases import SOURCES as TRUNK_TISSUES
 
 FRAME = "1.2.826.0.1.3680043.8.498.1"  # NIfTI states no frame of reference; within one case any will do
 SYNTHESIS_MM = 3.0
@@ -82,19 +87,19 @@ def synthetic_trunk(data: Path, name: str, number: int) -> Case:
     """A CT made from a label map of the trunk."""
     labels, values, geometry = _read_labels(data / "thorax" / name)
     small, grid = _thinned(labels, geometry)
-    volume = _synthesized(small, values, TRUNK_TISSUES, grid, number)
-    return _case(f"{name}_{number}", volume, _split(_joined(small, values)), HEAD)
+    synthesis = _synthesis("thorax_ct")
+    codes = tissue_codes(small, values, TRUNK_TISSUES, synthesis, (SYNTHESIS_MM, np.random.default_rng(SEED + number)))
+    return _case(f"{name}_{number}", _image(codes, synthesis, grid, number), _split(_joined(small, values)), HEAD)
 
 
 def synthetic_head(data: Path, name: str, number: int) -> Case:
     """A CT made from a label map of a head."""
-    folder = data / "brain" / "synthseg_head_labels"
-    labels, geometry = read_nifti_array(folder / name / "labels.nii.gz", FRAME)
-    values = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    small, grid = _thinned(labels, geometry)
-    masks = {name: small == values[name] for name in ("Eye_L", "Eye_R", "SpinalCord")}
-    masks["Brain"] = np.isin(small, [v for n, v in values.items() if n.startswith(BRAIN)])
-    volume = _synthesized(small, values, HEAD_TISSUES, grid, number)
+    synthesis = _synthesis("head_ct")
+    making = Making(SYNTHESIS_MM, synthesis, np.random.default_rng(SEED + number))
+    head = whole_head(data / "brain" / "synthseg_head_labels", name, making)
+    masks = {name: head.mask(name) for name in ("Eye_L", "Eye_R", "SpinalCord")}
+    masks["Brain"] = head.mask(*BRAIN)
+    volume = _image(head.codes_zyx, synthesis, head.geometry, number)
     return _case(f"{name}_{number}", volume, masks, (*BELLY, *LEGS_UP, "Lung_L", "Lung_R", "Heart", "A_Aorta"))
 
 
@@ -166,10 +171,15 @@ def _imported(name: str, of: Case | None) -> Imported:
     return Imported(name, entry.status, entry.drawn_slices if entry.status is Status.PARTIAL else None)
 
 
-def _synthesized(
-    labels: NDArray[np.uint8], values: dict[str, int], tissues: tuple[Tissue, ...], grid: Geometry, number: int
-) -> Volume:
-    hu = synthesize_ct(labels, values, tissues, SYNTHESIS_MM, np.random.default_rng(SEED + number))
+def _synthesis(package: str) -> SynthesisConfig:
+    """How the tissues look that another network's configuration has."""
+    config = load_config(shipped_folder("configs") / "training" / f"{package}.yaml", TrainingConfig)
+    assert config.synthesis is not None
+    return config.synthesis
+
+
+def _image(codes_zyx: NDArray[np.uint8], synthesis: SynthesisConfig, grid: Geometry, number: int) -> Volume:
+    hu = draw_appearance(codes_zyx, synthesis, grid.spacing_zyx_mm, np.random.RandomState(SEED + number))
     return Volume(hu, grid, Modality.CT)
 
 

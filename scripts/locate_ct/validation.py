@@ -22,7 +22,7 @@ from contour.core.structures import Mask
 from contour.core.volume import Volume
 from contour.imaging.preprocess import from_canonical, to_canonical
 from contour.inference.engine import NetworkEngine
-from contour.inference.locate import End, Location, Sighting, locate
+from contour.inference.locate import TURNS, End, Location, Sighting, locate
 from contour.inference.organs import organ
 from contour.inference.package import load_package
 from contour.inference.session import open_network
@@ -70,7 +70,7 @@ def measure(package: Path, data: Path) -> str:
     protocol = load_config(shipped_folder("configs") / "protocols" / "thorax_oar.yaml", Protocol)
     tallies: dict[str, Tally] = defaultdict(Tally)
     errors: dict[str, list[float]] = defaultdict(list)
-    doubts, refused = [], defaultdict(list)
+    doubts, refused, turned = [], defaultdict(list), defaultdict(list)
     for name, _, sources in _sources(data):
         for source in sources:
             case = source.make()
@@ -81,9 +81,14 @@ def measure(package: Path, data: Path) -> str:
                 if i == 0:
                     _compare(errors, location, part)
                     refused[name].append(_is_refused(location, protocol))
+                    for exchanged, found in _as_stored_and_turned(network, location, case.volume):
+                        turned[exchanged].append(found)
     sites = ", ".join(f"{name} {sum(found)} of {len(found)}" for name, found in refused.items())
+    turns = ", ".join(f"{exchanged} {sum(found)} of {len(found)}" for exchanged, found in turned.items())
     return "\n".join(
         (
+            f"Images refused because they show a body only once turned: {turns}.",
+            "",
             f"Images refused for the protocol {protocol.name}, in whole: {sites}. "
             f"In doubt: {', '.join(doubts) or 'none'}.",
             "",
@@ -190,6 +195,14 @@ def _is_refused(location: Location, protocol: Protocol) -> bool:
     except InputRefused:
         return True
     return False
+
+
+def _as_stored_and_turned(network: NetworkEngine, location: Location, volume: Volume) -> Iterator[tuple[str, bool]]:
+    """Whether an image is found to be turned: as it is, and with what is exchanged."""
+    yield "as stored", bool(location.turned)
+    for exchanged, axes in TURNS.items():
+        turned = Volume(np.flip(volume.voxels_zyx, axes), volume.geometry, volume.modality)
+        yield f"with {exchanged}", bool(locate(network, turned).turned)
 
 
 def _row(name: str, tally: Tally, errors_mm: list[float]) -> str:

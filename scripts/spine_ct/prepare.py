@@ -17,6 +17,7 @@ from scipy import ndimage
 from contour.config import load_config, shipped_folder
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
+from contour.imaging.hardships import without_contrast
 from contour.imaging.nifti import read_nifti, read_nifti_array, read_nifti_geometry
 from contour.imaging.preprocess import at_spacing, canonical_geometry, to_canonical
 from contour.training.config import TrainingConfig
@@ -30,7 +31,6 @@ from contour.training.prepared import (
     resample_labels,
     save_prepared,
 )
-from contour.training.synthesis import without_contrast
 from contour.training.tissue_maps import TissueSource, tissue_codes
 from scripts.spine_ct.borrowed import Centres, LabelledSpine, borrow
 from scripts.spine_ct.parts import WholeSpine, parts_of

@@ -17,6 +17,7 @@ from contour.cases.importing import Imported, ImportedIdentity, import_masks
 from contour.cases.store import Case, Status
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
+from contour.imaging.hardships import without_contrast
 from contour.imaging.nifti import read_nifti, read_nifti_array
 from contour.imaging.preprocess import canonical_geometry, from_canonical, to_canonical
 from contour.training.config import TrainedLabel, TrainingConfig
@@ -27,7 +28,6 @@ from contour.training.prepared import (
     resample_labels,
     save_prepared,
 )
-from contour.training.synthesis import without_contrast
 from contour.training.tissue_maps import TissueSource, tissue_codes
 from scripts.head_ct.openkbp import openkbp_case
 from scripts.spine_ct.parts import canal_of

@@ -224,3 +224,17 @@ def test_an_uneven_gain_stays_within_its_share() -> None:
     assert 1 / 1.4 - 1e-4 <= gain.min() < gain.max() <= 1.4 + 1e-4
     assert gain.max() / gain.min() > 1.2
     assert np.abs(np.diff(gain, axis=1)).max() < 0.1  # smooth
+
+
+def test_contrast_goes_and_bone_stays() -> None:
+    image = np.full((10, 20, 20), 45.0, dtype=np.float32)
+    image[:, 5:10, 5:10] = 300.0  # an enhanced vessel
+    image[:, 12:18, 12:18] = 400.0  # bone
+    bone = np.zeros(image.shape, dtype=bool)
+    bone[:, 12:18, 12:18] = True
+    native = hardships.without_contrast(image, bone, 0.0)
+    assert np.allclose(native[:, 5:10, 5:10], 55.0)
+    assert np.array_equal(native[:, 12:18, 12:18], image[:, 12:18, 12:18])
+    assert np.array_equal(native[:, :4], image[:, :4])
+    half = hardships.without_contrast(image, bone, 0.5)
+    assert np.allclose(half[:, 5:10, 5:10], 55.0 + 0.5 * (300.0 - 55.0))
