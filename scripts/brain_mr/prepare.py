@@ -1,20 +1,16 @@
 """Cases for the network of heads on MR: label maps that become images, and real T1 crops about a hippocampus.
 
-    python -m scripts.brain_mr.prepare --data DATA [--work runs/brain_mr]
-
 A label map has no image: it is stored as tissues, and every patch of it is given an appearance of its own. A crop shows
 one hippocampus, and of the other structures nobody drew anything there. All of them are of left hippocampi as their
 headers orient them (`side_of` asks each); mirrored, they are the right ones that a network needs as much.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contour.config import load_config, shipped_folder
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.nifti import read_nifti, read_nifti_array
@@ -70,17 +66,6 @@ TISSUES = {
 LEAST_BOW_MM = 0.8
 SULCUS_MM = 6.0  # clefts of the brain up to twice this wide are drawn with it, as planners do
 CORTEX_MM, CORTEX_RANGE_MM = 3.0, (1.5, 4.5)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
-    parser.add_argument("--work", type=Path, default=Path("runs/brain_mr"), help="where prepared cases go")
-    given = parser.parse_args()
-    config = load_config(shipped_folder("configs") / "training" / "brain_mr.yaml", TrainingConfig)
-    found = prepare(given.data, given.work, config)
-    for path, weight in zip(found.cases, found.weights, strict=True):
-        print(f"{path} weight {weight:.3f}")
 
 
 def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
@@ -225,7 +210,3 @@ def mirror_axis(geometry: Geometry) -> int:
     """The index axis that runs from one side of the patient to the other."""
     order, _ = canonical_axes(geometry)
     return order[2]
-
-
-if __name__ == "__main__":
-    main()

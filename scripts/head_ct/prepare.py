@@ -1,14 +1,11 @@
 """Cases for the network of the head and neck: planning CTs, chest CTs, and label maps that become images.
 
-    python -m scripts.head_ct.prepare --data DATA [--work runs/head_ct]
-
 The planning CTs are cropped to their dose and blank around the body: half of them are shown a second time on a table,
 in a fixation mask. They lack eyes, and the brain is found in them by its HU. Label maps bring whole heads (`heads`),
 chest CTs what lies below the neck. Every case says which structures were looked for in it; of the others, background
 says nothing.
 """
 
-import argparse
 import json
 import zlib
 from collections.abc import Callable
@@ -19,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.config import load_config, shipped_folder
 from contour.core.errors import ConfigError
 from contour.core.volume import Modality, Volume
 from contour.imaging.nifti import read_nifti, read_nifti_array
@@ -59,16 +55,6 @@ class Source:
     name: str
     weight: float
     make: Callable[[], PreparedCase]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
-    parser.add_argument("--work", type=Path, default=Path("runs/head_ct"), help="where prepared cases go")
-    given = parser.parse_args()
-    config = load_config(shipped_folder("configs") / "training" / "head_ct.yaml", TrainingConfig)
-    found = prepare(given.data, given.work, config)
-    print(f"{len(found.cases)} cases to train on, {len(found.validation)} to look at, in {given.work}")
 
 
 def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
@@ -216,7 +202,3 @@ def making(name: str, spacing_mm: float, config: TrainingConfig) -> Making:
 
 def _drawn(config: TrainingConfig, names: tuple[str, ...]) -> NDArray[np.bool_]:
     return np.array([label.name in names for label in config.labels])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,14 @@
 """Cases for the network of the eyes, optic pathway and cochleae: label maps alone, in a box about what it draws.
 
-    python -m scripts.head_ct_small.prepare --data DATA [--work runs/head_ct_small]
-
 No CT with such labels is at hand whose licence allows it: two raters drew them on scans whose images are not there, and
 whole heads bring the chiasm, which the raters left out. Their optic nerves are of varying length and teach nothing.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from contour.config import load_config, shipped_folder
 from contour.core.errors import ConfigError
 from contour.imaging.preprocess import normalized
 from contour.training.appearance import draw_appearance
@@ -40,16 +36,6 @@ DRAWN_BY_RATERS = ("Eye_L", "Eye_R", "Lens_L", "Lens_R", "OpticNrv_L", "OpticNrv
 NERVES = ("OpticNrv_L", "OpticNrv_R")
 ROUGH = ("seg_11", "seg_16")  # without a chiasm; with half the eyes
 SHOWN_HEAD = "seg_17"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
-    parser.add_argument("--work", type=Path, default=Path("runs/head_ct_small"), help="where prepared cases go")
-    given = parser.parse_args()
-    config = load_config(shipped_folder("configs") / "training" / "head_ct_small.yaml", TrainingConfig)
-    found = prepare(given.data, given.work, config)
-    print(f"{len(found.cases)} cases to train on, {len(found.validation)} to look at, in {given.work}")
 
 
 def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
@@ -112,7 +98,3 @@ def _with_image(make: partial[PreparedCase], config: TrainingConfig) -> Prepared
     image = draw_appearance(case.tissues_zyx, config.synthesis, config.preprocessing.spacing_zyx_mm, chance)
     values = normalized(image, config.preprocessing).astype(np.float16)
     return PreparedCase(case.name, values, case.labels_zyx, case.regions_zyx, case.drawn)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,8 @@
 """Cases for the spine network: one labelled chest and a slab, label maps that become images, unlabelled chests.
 
-    python -m scripts.spine_ct.prepare --data DATA [--work runs/spine_ct]
-
 Labels are the parts of a spine (`scripts.spine_ct.parts`), which label maps of whole vertebrae give.
 """
 
-import argparse
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contour.config import load_config, shipped_folder
+from contour.config import load_config
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.hardships import without_contrast
@@ -101,17 +98,6 @@ class LabelMap:
             sacrum_zyx=self.mask("sacrum", "vertebrae_S1"),
         )
         return parts_of(whole, self.geometry)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of public images and labels")
-    parser.add_argument("--work", type=Path, default=Path("runs/spine_ct"), help="where prepared cases go")
-    given = parser.parse_args()
-    config = load_config(shipped_folder("configs") / "training" / "spine_ct.yaml", TrainingConfig)
-    found = prepare(given.data, given.work, config)
-    for path, weight in zip(found.cases, found.weights, strict=True):
-        print(f"{path} weight {weight:.2f}")
 
 
 def prepare(data: Path, work: Path, config: TrainingConfig) -> FitInput:
@@ -263,7 +249,3 @@ def _lesions(known: LabelMap, rng: np.random.Generator) -> list[tuple[int, NDArr
         inside[tuple(voxels[near].T)] = True
         found.append((LYTIC if rng.random() < 0.5 else BLASTIC, inside))
     return found
-
-
-if __name__ == "__main__":
-    main()

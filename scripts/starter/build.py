@@ -1,6 +1,7 @@
 """Rebuilds a package that ships: prepare the cases, train, export, measure, write the card.
 
     python -m scripts.starter.build PACKAGE --data DATA [--work runs/PACKAGE] [--devices 1] [--threads 2]
+    python -m scripts.starter.build PACKAGE --data DATA --prepare-only
 
 Each step leaves its result in the work folder: a build that was killed goes on there. The package appears in
 `models/PACKAGE` in whole when everything is done. With a GPU at hand, the training runs on it.
@@ -39,6 +40,10 @@ def main() -> None:
     recipe = recipe_of(given.package)
     work = given.work or Path("runs") / recipe.name
     config = load_config(shipped_folder("configs") / "training" / f"{recipe.name}.yaml", TrainingConfig)
+    if given.prepare_only:
+        found = recipe.prepare(given.data, work, config)
+        print(f"{len(found.cases)} cases to train on, {len(found.validation)} to look at, in {work}")
+        return
     package = build(recipe, config, given.data, work, Hardware(devices=given.devices, workers=given.workers))
     with staged(shipped_folder("models") / recipe.name) as stage:
         shutil.copytree(package, stage, dirs_exist_ok=True)
@@ -96,6 +101,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="cases, checkpoints, results; runs/PACKAGE by default")
     parser.add_argument("--threads", type=int, default=2, help="threads of the training process")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare patches beside it")
+    parser.add_argument("--prepare-only", action="store_true", help="make the cases and stop")
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes where there is none")
     return parser.parse_args()
 
