@@ -17,7 +17,7 @@ from contour.core.structures import cropped_to_content
 from contour.core.volume import Volume
 from contour.imaging.preprocess import at_spacing
 from contour.inference.engine import NetworkEngine
-from contour.inference.organs import Organ, Site, organ
+from contour.inference.organs import Organ, Site, family, organ
 from contour.inference.predict import Drawn, predict
 
 LEAST_ML = 1.5  # a crumb is no organ, nor is ...
@@ -154,7 +154,7 @@ class Location:
 
     def _box(self, name: str) -> Box | None:
         """The box of an organ, and of those that it lies among as far as its height allows."""
-        known, own = organ(name), self.sighting(name)
+        known, own = organ(name) or family(name), self.sighting(name)
         around = [s.box for other in (known.within if known else ()) if (s := self.sighting(other))]
         seen = around if own is None else [own.box, *around]
         if known is None or not seen:

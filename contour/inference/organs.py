@@ -44,6 +44,14 @@ def organ(name: str) -> Organ | None:
     return known
 
 
+def family(name: str) -> Organ | None:
+    """What is known of the structures that a family's name stands for (`Manifest.offered`), taken together.
+
+    Not an `organ`: a family reaches through several sites and makes none.
+    """
+    return _FAMILIES.get(name)
+
+
 _LUNGS = ("Lung_L", "Lung_R")
 _HEAD = ("Brain", "Eye_L", "Eye_R")
 
@@ -100,4 +108,8 @@ _SPINE = {
     "C": Organ("VB_C", Site.NECK, 15, 140, within=("Spine_C",)),
     "T": Organ("VB_T", Site.CHEST, -262, 15, within=("Spine_T",)),
     "L": Organ("VB_L", Site.ABDOMEN, -425, -262, within=("Spine_L",)),
+}
+
+_FAMILIES = {
+    name: Organ(name, Site.CHEST, -425, 140, within=("Spine_C", "Spine_T", "Spine_L")) for name in ("VBs", "Vertebrae")
 }

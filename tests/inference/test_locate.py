@@ -150,3 +150,15 @@ def test_an_image_of_nothing_known_is_in_doubt() -> None:
     assert found.sites == ()
     assert found.lungs_tip_mm is None
     assert found.middle_lps_x_mm is None
+
+
+def test_a_family_is_looked_for_around_what_its_members_lie_in_and_makes_no_site() -> None:
+    found = located(*TRUNK)
+    part = found.around(("VBs",))
+    assert part is not None
+    depth, height, width = part.shape_zyx
+    assert depth * MM > 425 + 15  # the lumbar and thoracic spine are seen, the cervical spine lies above
+    assert height < found.geometry.shape_zyx[1]
+    assert width < found.geometry.shape_zyx[2]
+    assert organ("VBs") is None
+    assert not found.tells_of("VBs")
