@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.core.geometry import Geometry
+from contour.core.geometry import Box, Geometry
 from contour.core.volume import Volume
 from contour.imaging.resample import resample_linear
 
@@ -108,16 +108,23 @@ def at_spacing(volume: Volume, spacing_zyx_mm: tuple[float, float, float]) -> Vo
     return Volume(voxels, target, volume.modality)
 
 
-def preprocess(volume: Volume, preprocessing: Preprocessing) -> PreparedImage:
-    """`volume` as a network's input; see `Preprocessing`."""
-    resampled = at_spacing(volume, preprocessing.spacing_zyx_mm)
-    values = np.asarray(resampled.voxels_zyx, dtype=np.float32)
+def network_grid(image: Geometry, preprocessing: Preprocessing) -> Geometry:
+    """The grid that an image is brought to."""
+    return canonical_geometry(image).respaced(preprocessing.spacing_zyx_mm)
+
+
+def preprocess(volume: Volume, preprocessing: Preprocessing, box: Box | None = None) -> PreparedImage:
+    """`volume` as a network's input; see `Preprocessing`. With `box`, that part of the `network_grid` alone."""
+    grid = network_grid(volume.geometry, preprocessing)
+    target = grid if box is None else grid.cropped(box)
+    stored = to_canonical(volume.voxels_zyx, volume.geometry)
+    values = resample_linear(stored, canonical_geometry(volume.geometry), target)
     if preprocessing.percentiles is not None:
         # Of the image as it is stored: resampling at the border of the field must not shift the scale.
         low, high = np.percentile(volume.voxels_zyx, preprocessing.percentiles)
         values -= np.float32(low)
         values /= np.float32(max(high - low, np.finfo(np.float32).tiny))
-    return PreparedImage(normalized(values, preprocessing), resampled.geometry)
+    return PreparedImage(normalized(values, preprocessing), target)
 
 
 def normalized(values: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:

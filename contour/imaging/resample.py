@@ -30,15 +30,17 @@ def resample_linear(array_zyx: NDArray[np.generic], source: Geometry, target: Ge
         )
         for axis in range(3)
     ]
+    indices, weights = samplings[0]
+    lowest, highest = int(indices.min()), int(indices.max())
     # In-plane first, a few planes at a time: they stay in the processor's cache, and the whole image is never copied.
-    planes = np.empty((source.shape_zyx[0], *target.shape_zyx[1:]), dtype=np.float32)
+    planes = np.empty((highest + 1 - lowest, *target.shape_zyx[1:]), dtype=np.float32)
     in_plane = sorted((1, 2), key=lambda axis: target.shape_zyx[axis] / source.shape_zyx[axis])
     for first in range(0, len(planes), PLANES_AT_A_TIME):
-        values = array_zyx[first : first + PLANES_AT_A_TIME]
+        values = array_zyx[lowest + first : min(highest + 1, lowest + first + PLANES_AT_A_TIME)]
         for axis in in_plane:
             values = _apply(values, samplings[axis], axis)
         planes[first : first + PLANES_AT_A_TIME] = values
-    return np.ascontiguousarray(_apply(planes, samplings[0], 0))
+    return np.ascontiguousarray(_apply(planes, (indices - lowest, weights), 0))
 
 
 def _sampling_weights(n: int, m: int, start: float, ratio: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

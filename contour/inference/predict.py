@@ -13,7 +13,7 @@ from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask
 from contour.core.volume import Volume
-from contour.imaging.preprocess import PreparedImage, canonical_axes, canonical_geometry, from_canonical, preprocess
+from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical, network_grid, preprocess
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
@@ -81,8 +81,8 @@ def predict(
     labels = _wanted_labels(network, wanted)
     if volume.modality is not manifest.modality:
         raise InputRefused(Reason.WRONG_MODALITY, "image", volume.modality, f"{manifest.modality} for {manifest.name}")
-    prepared = preprocess(volume, manifest.preprocessing)
-    inside = _inside(volume, prepared, options)
+    grid = network_grid(volume.geometry, manifest.preprocessing)
+    inside = _inside(volume, grid, options)
     if not inside.any():
         nothing = np.zeros((0, 0, 0), dtype=bool)
         return tuple(Drawn(label.name, nothing, (0, 0, 0), 0.0, Box((0, 0, 0), (0, 0, 0))) for label in labels)
@@ -94,10 +94,10 @@ def predict(
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
     structures = [manifest.channels(label) for label in labels]
-    sampling = _sampling(image, prepared.geometry, box)
+    sampling = _sampling(image, grid, box)
     painter = Painter(_rules(labels), structures, sampling)
     expected = ExpectedDice(manifest, labels)
-    values = prepared.values_zyx[box.slices]
+    values = preprocess(volume, manifest.preprocessing, box).values_zyx
     region = Region(values, inside[box.slices], patch, options.overlap, manifest.preprocessing.padding)
     for logits_cyx in network.planes(region, progress or _silent):
         painter.feed(logits_cyx)
@@ -110,14 +110,13 @@ def predict(
     return tuple(drawn)
 
 
-def _inside(volume: Volume, prepared: PreparedImage, options: PredictOptions) -> Mask:
-    """(z, y, x) on the prepared grid: where there is something to be found."""
-    shape = prepared.values_zyx.shape
-    inside = around_body(volume, prepared) if options.body_only else np.ones(shape, dtype=bool)
+def _inside(volume: Volume, grid: Geometry, options: PredictOptions) -> Mask:
+    """(z, y, x) on the network's grid: where there is something to be found."""
+    inside = around_body(volume, grid) if options.body_only else np.ones(grid.shape_zyx, dtype=bool)
     if options.within is None:
         return inside
-    part = np.zeros(shape, dtype=bool)
-    part[voxels_within(options.within, prepared.geometry).slices] = True
+    part = np.zeros(grid.shape_zyx, dtype=bool)
+    part[voxels_within(options.within, grid).slices] = True
     return inside & part
 
 

@@ -10,22 +10,22 @@ from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask
 from contour.core.volume import Volume
 from contour.imaging.body import coarse_body
-from contour.imaging.preprocess import PreparedImage, canonical_geometry
+from contour.imaging.preprocess import canonical_geometry
 
 BODY_MARGIN_MM = 10.0
 
 
-def around_body(volume: Volume, prepared: PreparedImage) -> Mask:
-    """(z, y, x) on the prepared grid: the body and a margin; everywhere if no body can be made out."""
+def around_body(volume: Volume, grid: Geometry) -> Mask:
+    """(z, y, x) on `grid`, canonically oriented: the body and a margin; everywhere if no body can be made out."""
     body, thinning = coarse_body(volume)
     image = canonical_geometry(volume.geometry)
     if not body.any():
-        return np.ones(prepared.values_zyx.shape, dtype=bool)
+        return np.ones(grid.shape_zyx, dtype=bool)
     nearest = []
     for axis in range(3):
-        positions = axis_positions(prepared.geometry, image, axis) / thinning[axis]
+        positions = axis_positions(grid, image, axis) / thinning[axis]
         nearest.append(np.clip(np.rint(positions), 0, body.shape[axis] - 1).astype(np.intp))
-    return _grown(body[np.ix_(*nearest)], prepared.geometry.spacing_zyx_mm)
+    return _grown(body[np.ix_(*nearest)], grid.spacing_zyx_mm)
 
 
 def _grown(mask_zyx: Mask, spacing_zyx_mm: tuple[float, float, float]) -> Mask:

@@ -25,7 +25,7 @@ from contour.config import save_config
 from contour.core.errors import ConfigError
 from contour.core.staging import staged
 from contour.core.volume import Volume
-from contour.imaging.preprocess import preprocess
+from contour.imaging.preprocess import network_grid, preprocess
 from contour.inference.likeness import Answer, Likeness, answer, likeness
 from contour.inference.package import (
     CARD_FILE,
@@ -280,11 +280,12 @@ def _converted(original: ModelPackage, variant: Variant, calibration: tuple[Path
 def _prepared_patches(volume: Volume, package: ModelPackage, count: int) -> list[NDArray[np.float32]]:
     """Up to `count` patches of a prepared image, spread evenly over those that prediction would run."""
     manifest = package.manifest
-    prepared, patch = preprocess(volume, manifest.preprocessing), manifest.patch_shape_zyx
-    inside = around_body(volume, prepared)
+    patch = manifest.patch_shape_zyx
+    inside = around_body(volume, network_grid(volume.geometry, manifest.preprocessing))
     box = box_of(inside, patch)
+    prepared = preprocess(volume, manifest.preprocessing, box)
     missing = [(0, max(0, p - n)) for p, n in zip(patch, box.shape_zyx, strict=True)]
-    values = np.pad(prepared.values_zyx[box.slices], missing, constant_values=manifest.preprocessing.padding)
+    values = np.pad(prepared.values_zyx, missing, constant_values=manifest.preprocessing.padding)
     plan = plan_tiles(np.pad(inside[box.slices], missing), patch, 0.25)
     tiles = [tile for layer in plan.layers for tile in layer.tiles_zyx]
     chosen = [tiles[i] for i in np.unique(np.linspace(0, len(tiles) - 1, count).round().astype(int))]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
-from contour.imaging.preprocess import Preprocessing, canonical_geometry, preprocess
+from contour.imaging.preprocess import Preprocessing, canonical_geometry, network_grid, preprocess
 from contour.inference.package import Label, Manifest, Training, load_package, write_manifest
 from contour.inference.predict import PredictOptions, predict
 from contour.inference.region import around_body, box_of
@@ -163,11 +163,12 @@ def monai_labels(volume: Volume, work: Path) -> tuple[NDArray[np.uint8], float, 
         return logits
 
     start = time.process_time()
-    prepared = preprocess(volume, manifest.preprocessing)
-    box = box_of(around_body(volume, prepared), manifest.patch_shape_zyx)
+    grid = network_grid(volume.geometry, manifest.preprocessing)
+    box = box_of(around_body(volume, grid), manifest.patch_shape_zyx)
+    prepared = preprocess(volume, manifest.preprocessing, box)
     with torch.inference_mode():
-        image = torch.from_numpy(np.ascontiguousarray(prepared.values_zyx[box.slices]))[None, None]
-        logits = torch.full((1, CHANNELS, *prepared.values_zyx.shape), -10.0)
+        image = torch.from_numpy(prepared.values_zyx)[None, None]
+        logits = torch.full((1, CHANNELS, *grid.shape_zyx), -10.0)
         logits[:, 0] = 10.0
         logits[(slice(None), slice(None), *box.slices)] = inferer(image, timed)
         whole = interpolate(logits, size=canonical_geometry(volume.geometry).shape_zyx, mode="trilinear")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contour.core.geometry import Geometry
+from contour.core.geometry import Box, Geometry
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import (
     Preprocessing,
@@ -151,3 +151,16 @@ def test_percentiles_make_one_scale_of_any_gain_and_offset():
 def test_percentiles_ascend_within_a_hundred(percentiles):
     with pytest.raises(ValueError, match="percentiles"):
         Preprocessing((1.0, 1.0, 1.0), (0.0, 1.0), 0.0, 1.0, percentiles)
+
+
+@pytest.mark.parametrize("orientation", [ORIENTATIONS[0], ORIENTATIONS[-1], ORIENTATIONS[21]])
+def test_a_part_of_the_grid_is_that_part_of_the_whole_image(orientation):
+    axes = tuple(tuple(s * EYE[o]) for o, s in zip(*orientation, strict=True))
+    geometry = Geometry((30, 50, 40), (2.5, 1.2, 1.3), (-31.0, 12.0, 7.0), axes, "1.2.3")
+    volume = Volume(np.random.default_rng(3).integers(-1000, 500, (30, 50, 40)).astype(np.int16), geometry, Modality.CT)
+    whole = preprocess(volume, CT)
+    z, y, x = (n - 2 for n in whole.values_zyx.shape)
+    box = Box((3, 2, 4), (z, y, x))
+    part = preprocess(volume, CT, box)
+    assert part.geometry == whole.geometry.cropped(box)
+    np.testing.assert_allclose(part.values_zyx, whole.values_zyx[box.slices], atol=1e-4)
