@@ -30,7 +30,7 @@ ROUGH_LABELS = {  # found by looking: drawn in part, or not at all
 
 # Label values of the heads, as their labels.json has them.
 WHOLE_BRAIN = (1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12)
-GREY_AND_WHITE, AROUND_WHITE = 1, (1, 6, 7, 10, 11)
+GREY_AND_WHITE = 1
 FLUID_AND_VESSELS = (13, 24, 25)
 OTHER_SOFT_TISSUE = 26
 STRUCTURES = {
@@ -131,7 +131,7 @@ def head_tissues(labels_zyx: NDArray[np.uint8], config: TrainingConfig, rng: np.
     codes = np.zeros(labels_zyx.shape, dtype=np.uint8)
     for name, values in TISSUES.items():
         codes[np.isin(labels_zyx, values)] = code[name]
-    depth = ndimage.distance_transform_edt(np.isin(labels_zyx, AROUND_WHITE))
+    depth = ndimage.distance_transform_edt(np.isin(labels_zyx, WHOLE_BRAIN))  # its ventricles have no cortex
     thickness = CORTEX_MM + 0.8 * _lumps(labels_zyx.shape, rng)
     codes[(labels_zyx == GREY_AND_WHITE) & (depth <= np.clip(thickness, *CORTEX_RANGE_MM))] = code["cortex"]
     soft, lumps = labels_zyx == OTHER_SOFT_TISSUE, _lumps(labels_zyx.shape, rng)

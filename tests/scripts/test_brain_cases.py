@@ -17,6 +17,7 @@ from scripts.brain_mr.prepare import (
     CROPS_SHARE,
     FRAME,
     STRUCTURES,
+    WHOLE_BRAIN,
     head_labels,
     head_tissues,
     mirror_axis,
@@ -117,7 +118,7 @@ def test_every_voxel_of_a_head_has_its_tissue(config: TrainingConfig) -> None:
     assert set(names[labels == 0]) == {"air"}
     assert set(names[labels == SOFT]) == {"soft", "fat", "muscle"}
     assert set(names[np.isin(labels, (HIPPOCAMPUS_L, HIPPOCAMPUS_R))]) == {"hippocampus"}
-    depth = ndimage.distance_transform_edt(labels == BRAIN)
+    depth = ndimage.distance_transform_edt(np.isin(labels, WHOLE_BRAIN))
     assert set(names[depth > CORTEX_RANGE_MM[1]]) == {"white_matter"}
     assert set(names[(labels == BRAIN) & (depth <= CORTEX_RANGE_MM[0])]) == {"cortex"}
     with pytest.raises(ValueError, match="needs the tissues"):
