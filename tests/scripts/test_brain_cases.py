@@ -119,7 +119,7 @@ def test_every_voxel_of_a_head_has_its_tissue(config: TrainingConfig) -> None:
     assert set(names[labels == SOFT]) == {"soft", "fat", "muscle"}
     assert set(names[np.isin(labels, (HIPPOCAMPUS_L, HIPPOCAMPUS_R))]) == {"hippocampus"}
     depth = ndimage.distance_transform_edt(np.isin(labels, WHOLE_BRAIN))
-    assert set(names[depth > CORTEX_RANGE_MM[1]]) == {"white_matter"}
+    assert set(names[(labels == BRAIN) & (depth > CORTEX_RANGE_MM[1])]) == {"white_matter"}
     assert set(names[(labels == BRAIN) & (depth <= CORTEX_RANGE_MM[0])]) == {"cortex"}
     with pytest.raises(ValueError, match="needs the tissues"):
         head_tissues(labels, replace(config, synthesis=None), np.random.default_rng(0))
