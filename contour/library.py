@@ -35,7 +35,8 @@ def load_protocol(name_or_path: str, folders: tuple[Path, ...] = ()) -> Protocol
             raise ConfigError(f"protocol {name_or_path}", "is not known", f"a YAML file, or one of {', '.join(files)}")
         path = files[name_or_path]
     protocol = load_config(path, Protocol)
-    problems = validate_names(structure.name for structure in protocol.structures)
+    names = [*(rule.name for rule in protocol.structures), *(rule.name for rule in protocol.derived)]
+    problems = validate_names(names)
     if not protocol.structures:
         raise ConfigError(f"{path}: structures", "is empty", "at least one structure")
     if problems:

@@ -22,6 +22,7 @@ from contour.core.report import Finding, PackageUse, RunReport, Severity, Struct
 from contour.core.staging import staged
 from contour.core.structures import InterpretedType, Mask, Provenance, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Volume
+from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
@@ -36,6 +37,7 @@ from contour.inference.spine import predict_with_families
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
+from contour.targets import TargetSource, read_targets
 
 RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
@@ -57,13 +59,15 @@ Progress = Callable[[str, float], None]  # a stage's name, and the part of it th
 class RunOptions:
     """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set.
 
-    `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`.
+    `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
+    structure set with the targets that the protocol derives structures from.
     """
 
     series_instance_uid: str | None = None
     limits: ReadLimits = field(default_factory=ReadLimits)
     overwrite: bool = False
     locator: NetworkEngine | None = None
+    targets: TargetSource | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,12 @@ def contour_series(
         with clock.stage("read"):
             tell("read", 0.0)
             series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
+            targets, about = read_targets(options.targets, protocol, series) if options.targets else ((), ())
         with clock.stage("draw"):
-            drawing = draw_structures(series.volume, protocol, networks, locator=options.locator, progress=tell)
+            drawing = draw_structures(
+                series.volume, protocol, networks, locator=options.locator, targets=targets, progress=tell
+            )
+            drawing = replace(drawing, findings=(*about, *drawing.findings))
         with clock.stage("write"):
             tell("write", 0.0)
             uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE)
@@ -152,6 +160,7 @@ def draw_structures(
     networks: tuple[NetworkEngine, ...],
     *,
     locator: NetworkEngine | None = None,
+    targets: tuple[Structure, ...] = (),
     progress: Progress | None = None,
 ) -> Drawing:
     """Draw what `protocol` asks for on `volume`, and look it over.
@@ -164,6 +173,9 @@ def draw_structures(
     the field of view are stated as such, and an image of another site is refused. Without it, or where it is in doubt,
     the whole image is searched for everything, with a finding.
 
+    The protocol's derived structures follow; `targets` are structures on the volume's grid that a person drew, of which
+    some are derived. They are not part of what is returned.
+
     Raises:
         InputRefused: the modality is not the protocol's, the image is implausible, or it shows another site.
         ConfigError: a required structure is drawn by none of `networks`.
@@ -172,6 +184,7 @@ def draw_structures(
     if volume.modality is not protocol.modality:
         allowed = f"{protocol.modality} for protocol {protocol.name}"
         raise InputRefused(Reason.WRONG_MODALITY, "image", str(volume.modality), allowed)
+    asked, protocol = protocol, replace(protocol, derived=())  # families are replaced by their members below
     shares = _shares(protocol, networks)
     findings = list(check_image(volume)) + _undrawn(protocol, shares)
     location, about = _located(volume, protocol, locator)
@@ -191,6 +204,10 @@ def draw_structures(
     findings += (finding for _, finding in absent)
     findings += check_structures(structures, volume, protocol, frozenset(rule.name for rule, _ in absent))
     findings += check_sides(structures, location) if location else ()
+    derived = derive_structures(asked, structures, targets, tuple(findings))
+    findings += derived.findings
+    structures = replace(structures, structures=(*structures.structures, *derived.structures))
+    protocol = replace(protocol, structures=(*protocol.structures, *derived.rules))
     used = (*((locator,) if locator and location else ()), *(network for network, _ in shares))
     return Drawing(*named_as_parts(structures, tuple(findings), protocol), tuple(_use(network) for network in used))
 

@@ -39,6 +39,7 @@ from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
 from contour.library import load_protocol, packages_for
 from contour.pipeline import PREVIEW_FILE, REPORT_FILE, RTSTRUCT_FILE, Run, RunOptions, contour_series
+from contour.targets import TargetSource
 
 DEFAULT_PROTOCOL = "thorax_oar"
 
@@ -62,6 +63,13 @@ def run_series(
             help="Find the organs coarsely first, where a package does, or search everywhere.",
         ),
     ] = True,
+    with_targets: Annotated[
+        Path | None,
+        typer.Option("--with", help="RTSTRUCT with the targets that the protocol derives structures from."),
+    ] = None,
+    named_targets: Annotated[
+        list[str], typer.Option("--target", help="With --with: NAME=ROI where a target has another name; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
     series_uid: SeriesUid = None,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
@@ -80,7 +88,8 @@ def run_series(
             packages = packages_for(rules, tuple(models))
             networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
         locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
-        options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite, locator=locator)
+        targets = _targets(with_targets, named_targets)
+        options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite, locator=locator, targets=targets)
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
         print_json(asdict(run.report))
@@ -88,6 +97,19 @@ def run_series(
         print_run(run, output())
     if not run.report.released:
         raise typer.Exit(ExitCode.NOT_RELEASED)
+
+
+def _targets(path: Path | None, named: list[str]) -> TargetSource | None:
+    """The structure set with targets, and which ROI each is."""
+    pairs = [text.partition("=") for text in named]
+    for text, (name, _, roi) in zip(named, pairs, strict=True):
+        if not name or not roi:
+            raise typer.BadParameter(f"{text!r}: NAME=ROI, as in PTV='PTV 50 Gy'", param_hint="--target")
+    if path is None:
+        if named:
+            raise typer.BadParameter("needs --with, the structure set that holds it", param_hint="--target")
+        return None
+    return TargetSource(path, {name: roi for name, _, roi in pairs})
 
 
 def _by_checkpoint(

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     TOO_FEW_SLICES = "too-few-slices"
     TOO_LARGE = "too-large"
     NO_STRUCTURES = "no-structures"
+    SEVERAL_TARGETS = "several-targets"
     WRONG_SERIES = "wrong-series"
     CONTOUR_OFF_SLICE = "contour-off-slice"
     WRONG_MODALITY = "wrong-modality"

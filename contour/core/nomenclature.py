@@ -50,8 +50,9 @@ def lookup(name: str) -> NomenclatureEntry | None:
     """The entry of a TG-263 name (case matters), or None for a name that TG-263's rules do not explain.
 
     Besides the table of anatomy this knows planning risk volumes (`SpinalCord_PRV05`: the organ's colour, AVOIDANCE,
-    no code, since the region is not the organ), targets (`GTV...`, `CTV...`, `PTV...`), parts of all of these
-    (`~Liver`: as the liver, for all of it is liver), and few names that planners use instead of TG-263's.
+    no code, since the region is not the organ), targets (`GTV...`, `CTV...`, `PTV...`), organs less a target
+    (`Lungs-GTV`: as the organ, without its code), parts of all of these (`~Liver`: as the liver, for all of it is
+    liver), and few names that planners use instead of TG-263's.
     """
     if name.startswith(PARTIAL_SIGN):
         whole = lookup(whole_name(name)) if not name.startswith(2 * PARTIAL_SIGN) else None
@@ -63,6 +64,9 @@ def lookup(name: str) -> NomenclatureEntry | None:
     if margin is not None:
         organ = _table().get(margin["organ"] + (margin["side"] or ""))
         return replace(organ, name=name, interpreted_type=InterpretedType.AVOIDANCE, code=None) if organ else None
+    organ_name, _, less = name.partition("-")
+    if _LESS.fullmatch(less) and organ_name in _table():
+        return replace(_table()[organ_name], name=name, code=None)
     vertebra = _VERTEBRA.fullmatch(name)
     if vertebra is not None:
         return _vertebra_entry(name, vertebra)
@@ -119,6 +123,7 @@ def validate_names(names: Iterable[str]) -> tuple[str, ...]:
 
 _NAME = re.compile(r"[A-Za-z_~][A-Za-z0-9_~^+.!-]*", re.ASCII)
 _PRV = re.compile(r"(?P<organ>.+?)_PRV\d{0,2}(?P<side>_[LR])?")
+_LESS = re.compile(r"I?[GCP]TV.*|ITV.*")
 _TARGET = re.compile(r"[GCP]TV(?![a-z]{3})")
 # Names that are drawn though TG-263 has another, or none: whole vertebrae as a family look like their bodies.
 _OTHERWISE_SAID = {"Mandible": "Bone_Mandible", "Vertebrae": "VBs"}

@@ -6,6 +6,10 @@ from math import isfinite
 
 from contour.core.volume import Modality
 
+OPTIONAL = "?"  # after the name of what may be missing
+MOST_MM = 200.0
+SIDES = ("left", "right", "anterior", "posterior", "superior", "inferior")
+
 
 class Components(StrEnum):
     """Which connected components (26 neighbours) of a structure are kept."""
@@ -56,11 +60,180 @@ class ProtocolStructure:
 
 
 @dataclass(frozen=True)
+class SidesMm:
+    """Millimetres towards each side of the patient: a margin.
+
+    Raises:
+        ValueError: one that is negative or not finite.
+    """
+
+    left: float = 0.0
+    right: float = 0.0
+    anterior: float = 0.0
+    posterior: float = 0.0
+    superior: float = 0.0
+    inferior: float = 0.0
+
+    def __post_init__(self) -> None:
+        for side, mm in zip(SIDES, self.six, strict=True):
+            if not (isfinite(mm) and mm >= 0):
+                raise ValueError(f"{side} {mm}: finite and at least 0 mm")
+
+    @staticmethod
+    def all_around(mm: float) -> "SidesMm":
+        """The same to every side."""
+        return SidesMm(mm, mm, mm, mm, mm, mm)
+
+    @property
+    def six(self) -> tuple[float, float, float, float, float, float]:
+        """Left, right, anterior, posterior, superior, inferior."""
+        return self.left, self.right, self.anterior, self.posterior, self.superior, self.inferior
+
+
+class Operation(StrEnum):
+    """How a structure is derived from others. All but the first three are of one structure."""
+
+    UNION = "union"
+    INTERSECTION = "intersection"
+    SUBTRACTION = "subtraction"  # the first less the others
+    GROWN = "grown"
+    SHRUNK = "shrunk"
+    RING = "ring"  # within a margin, and not within the inner one
+    HULL = "hull"  # of each axial slice the convex hull
+    BETWEEN = "between"  # the slices between two heights
+
+
+class BodyEnd(StrEnum):
+    """An end of a structure along the body."""
+
+    SUPERIOR = "superior"
+    INFERIOR = "inferior"
+
+
+@dataclass(frozen=True)
+class Height:
+    """A height along the body: `mm` above an end of a structure, below it if negative.
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+
+    structure: str
+    end: BodyEnd
+    mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.mm):
+            raise ValueError(f"mm {self.mm} of {self.structure}: must be finite")
+
+    @property
+    def words(self) -> str:
+        """For the file and the report."""
+        apart = f"{abs(self.mm):g} mm {'above' if self.mm > 0 else 'below'} " if self.mm else ""
+        return f"{apart}the {self.end} end of {self.structure}"
+
+
+@dataclass(frozen=True)
+class DerivedStructure:
+    """A structure made from others: of what is drawn, given, or derived before it.
+
+    `of` names them; a name that ends with "?" may be missing, and is left out then. `mm` is the margin of what grows
+    or shrinks, and the outer one of a ring, whose inner margin is `inner_mm`; `sides_mm`, instead of `mm`, gives each
+    side of the patient its own. `lowest` and `highest` bound what lies between. A `helper` is used by others and not
+    written.
+
+    Raises:
+        ValueError: operands, margins or heights that the operation does not have or lacks.
+    """
+
+    name: str
+    operation: Operation
+    of: tuple[str, ...]
+    mm: float | None = None
+    inner_mm: float = 0.0
+    sides_mm: SidesMm | None = None
+    lowest: Height | None = None
+    highest: Height | None = None
+    required: bool = True
+    helper: bool = False
+    color_rgb: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        several = self.operation in (Operation.UNION, Operation.INTERSECTION, Operation.SUBTRACTION)
+        if len(self.of) < 2 if several else len(self.of) != 1:
+            raise ValueError(
+                f"of {list(self.of)}: {self.operation} takes {'two or more names' if several else 'one name'}"
+            )
+        if self.operation is Operation.SUBTRACTION and self.of[0].endswith(OPTIONAL):
+            raise ValueError(f"of {list(self.of)}: what is subtracted from must be there")
+        margins = self.operation in (Operation.GROWN, Operation.SHRUNK, Operation.RING)
+        if margins is (self.mm is None and self.sides_mm is None) or (
+            self.mm is not None and self.sides_mm is not None
+        ):
+            raise ValueError(f"mm {self.mm}, sides_mm {self.sides_mm}: {'one of them' if margins else 'none of them'}")
+        if self.mm is not None and not (isfinite(self.mm) and 0 < self.mm <= MOST_MM):
+            raise ValueError(f"mm {self.mm}: above 0, at most {MOST_MM:g}")
+        if self.operation is not Operation.RING and self.inner_mm:
+            raise ValueError(f"inner_mm {self.inner_mm}: only of a ring")
+        if not (isfinite(self.inner_mm) and self.inner_mm >= 0) or (self.mm is not None and self.inner_mm >= self.mm):
+            raise ValueError(f"inner_mm {self.inner_mm}: at least 0, below mm")
+        if (self.operation is Operation.BETWEEN) is (self.lowest is None and self.highest is None):
+            raise ValueError("lowest, highest: of between one or both, of no other operation")
+
+    @property
+    def margin(self) -> SidesMm:
+        """The margin to each side; 0 where there is none."""
+        return self.sides_mm or SidesMm.all_around(self.mm or 0.0)
+
+    @property
+    def words(self) -> str:
+        """How it is made, for the file and the report."""
+        names = [name.removesuffix(OPTIONAL) for name in self.of]
+        match self.operation:
+            case Operation.UNION:
+                return f"{', '.join(names)} together"
+            case Operation.INTERSECTION:
+                return f"what {', '.join(names)} share"
+            case Operation.SUBTRACTION:
+                return f"{names[0]} less {', '.join(names[1:])}"
+            case Operation.GROWN | Operation.SHRUNK:
+                return f"{names[0]} {self.operation} by {self._margin_words}"
+            case Operation.RING:
+                return f"around {names[0]} from {self.inner_mm:g} to {self._margin_words}"
+            case Operation.HULL:
+                return f"hull of {names[0]}, slice by slice"
+            case Operation.BETWEEN:
+                bounds = (("from", self.lowest), ("up to", self.highest))
+                return f"{names[0]} {' '.join(f'{word} {height.words}' for word, height in bounds if height)}"
+
+    @property
+    def _margin_words(self) -> str:
+        if self.sides_mm is None:
+            return f"{self.mm:g} mm"
+        return ", ".join(f"{mm:g} mm {side}" for side, mm in zip(SIDES, self.sides_mm.six, strict=True) if mm)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be there."""
+        heights = tuple(height.structure for height in (self.lowest, self.highest) if height)
+        return tuple(name for name in self.of if not name.endswith(OPTIONAL)) + heights
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """All that it is made from where it is there."""
+        return self.needs + tuple(name.removesuffix(OPTIONAL) for name in self.of if name.endswith(OPTIONAL))
+
+
+@dataclass(frozen=True)
 class Protocol:
     """A named list of structures for one modality, and the packages that may draw them, by name.
 
+    `derived` are made from these and from `targets`, which a person drew and a run is given (`Lungs-GTV`); each from
+    what stands before it.
+
     Raises:
-        ValueError: a name that is empty or cannot stand in a Structure Set Label.
+        ValueError: a name that is empty or cannot stand in a Structure Set Label; a structure derived from one that
+            does not stand before it.
     """
 
     name: str
@@ -69,7 +242,15 @@ class Protocol:
     packages: tuple[str, ...]
     structures: tuple[ProtocolStructure, ...]
     source: str = ""
+    targets: tuple[str, ...] = ()
+    derived: tuple[DerivedStructure, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable() or "\\" in self.name:
             raise ValueError(f"name {self.name!r}: one or more printable characters without a backslash")
+        known = {*self.targets, *(rule.name for rule in self.structures)}
+        for rule in self.derived:
+            missing = [name for name in rule.uses if name not in known]
+            if missing:
+                raise ValueError(f"derived {rule.name}: {', '.join(missing)} must stand before it")
+            known.add(rule.name)

@@ -35,12 +35,45 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class CroppedMask:
+    """A mask on a grid, of which only a part is held: `mask_zyx` covers the voxels from `offset_zyx` on.
+
+    Outside of that part nothing is inside. The offset may lie beyond the grid's borders while something is computed.
+    """
+
+    mask_zyx: Mask
+    offset_zyx: tuple[int, int, int]
+
+    @property
+    def box(self) -> Box:
+        """The part of the grid that is held."""
+        z, y, x = (a + n for a, n in zip(self.offset_zyx, self.mask_zyx.shape, strict=True))
+        return Box(self.offset_zyx, (z, y, x))
+
+    @property
+    def empty(self) -> bool:
+        """Whether no voxel is inside."""
+        return not self.mask_zyx.any()
+
+    def within(self, box: Box) -> Mask:
+        """A copy of the mask on the voxels of `box`, which may hold more, or less."""
+        result = np.zeros(box.shape_zyx, dtype=bool)
+        start = np.maximum(box.start_zyx, self.offset_zyx)
+        stop = np.minimum(box.stop_zyx, self.box.stop_zyx)
+        if np.all(start < stop):
+            there = tuple(slice(a, b) for a, b in zip(start - box.start_zyx, stop - box.start_zyx, strict=True))
+            here = tuple(slice(a, b) for a, b in zip(start - self.offset_zyx, stop - self.offset_zyx, strict=True))
+            result[there] = self.mask_zyx[here]
+        return result
+
+
+@dataclass(frozen=True)
 class Structure:
     """A named mask, cropped to its own box on the grid of its structure set.
 
     `mask_zyx` covers the voxels from `offset_zyx` on. Structures may overlap and nest. `confidence` is a number from
-    0 to 1, or None where nothing measured it; `provenance` is None for what no model drew. An empty mask (a shape
-    with a 0) states that the structure was looked for and not found.
+    0 to 1, or None where nothing measured it; `provenance` is None for what no model drew; `derivation` says how it was
+    made from other structures. An empty mask (a shape with a 0) states that the structure was looked for and not found.
     """
 
     name: str
@@ -50,6 +83,7 @@ class Structure:
     offset_zyx: tuple[int, int, int]
     confidence: float | None = None
     provenance: Provenance | None = None
+    derivation: str = ""
 
     @property
     def box(self) -> Box:

@@ -251,8 +251,13 @@ def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, generat
     roi.ROIName = structure.name
     roi.ROIVolume = f"{np.count_nonzero(structure.mask_zyx) * voxel_ml:.3f}"
     roi.ROIGenerationAlgorithm = generation.value
+    derived = f"Derived: {structure.derivation}. " if structure.derivation else ""
+    if derived:
+        roi.ROIDescription = f"{derived}{REVIEW}"[:1024]
+        roi.ROIGenerationDescription = structure.derivation[:64]
     if use is not None:
-        roi.ROIDescription = f"Drawn automatically. {REVIEW} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
+        drawn = f"{derived}Drawn automatically. {REVIEW}"
+        roi.ROIDescription = f"{drawn} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
         roi.ROIGenerationDescription = f"{use.package} {use.version} sha256:{use.sha256[:12]}"[:64]
         roi.ROIDerivationAlgorithmIdentificationSequence = [_algorithm(structure)]
     return roi

@@ -14,7 +14,7 @@ from contour.core.volume import Modality, Volume
 
 MIN_PIECE_PART = 0.005  # crumbs below half a percent of the volume are not called a piece
 SAME_SIDE_MM = 5.0
-CUT_CODES = ("cut-by-scan", "cut-by-field")
+CUT_CODES = ("cut-by-scan", "cut-by-field", "of-a-part")
 
 
 def check_structures(
@@ -31,7 +31,7 @@ def check_structures(
         if structure.empty:
             findings += [] if structure.name in absent else [_not_found(structure, rule)]
             continue
-        cut = _cut(structure, structures, rule)
+        cut = cut_by_image(structure, structures, rule)
         findings += cut
         findings += _volume(structures.volume_ml(structure), rule, is_cut=bool(cut))
         findings += _pieces(structure, rule)
@@ -45,7 +45,7 @@ def _not_found(structure: Structure, rule: ProtocolStructure) -> Finding:
     return Finding("not-found", severity, f"{structure.name} was looked for and not found.", structure.name)
 
 
-def _cut(structure: Structure, structures: StructureSet, rule: ProtocolStructure) -> list[Finding]:
+def cut_by_image(structure: Structure, structures: StructureSet, rule: ProtocolStructure) -> list[Finding]:
     """A structure that reaches the image's border goes on beyond it: what was drawn is a part."""
     findings = []
     box, shape = structure.box, structures.geometry.shape_zyx
