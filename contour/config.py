@@ -1,7 +1,7 @@
 """YAML file -> frozen dataclass. An unknown key or a wrong value is an error that names the file, key and choices."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from functools import cache
@@ -59,8 +59,24 @@ def load_config(path: Path, kind: type[T], *, max_bytes: int = MAX_CONFIG_BYTES)
     try:
         return _converter().structure(content, kind)
     except (ClassValidationError, IterableValidationError, ForbiddenExtraKeysError) as error:
-        key, found, allowed = _first_mistake(error, "", kind)
+        key, found, allowed = next(_mistakes(error, "", kind))
         raise ConfigError(f"{path}: {key}" if key else str(path), found, allowed) from error
+
+
+def config_mistakes(path: Path, kind: type[Any]) -> tuple[ConfigError, ...]:
+    """Every mistake of the file at `path` that `load_config` would refuse it for, not the first alone.
+
+    What only shows once a part is right (a range whose ends are exchanged) comes to light when its keys are.
+    """
+    try:
+        load_config(path, kind)
+    except ConfigError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClassValidationError | IterableValidationError | ForbiddenExtraKeysError):
+            found = _mistakes(cause, "", kind)
+            return tuple(ConfigError(f"{path}: {key}" if key else str(path), what, may) for key, what, may in found)
+        return (error,)
+    return ()
 
 
 def save_config(value: Any, path: Path, header: str = "") -> None:
@@ -145,25 +161,24 @@ def _number(value: Any, _: Any) -> float:
     return float(value)
 
 
-def _first_mistake(error: BaseException, key: str, kind: Any) -> tuple[str, str, str]:
-    """(key path, what was found, what is allowed) of the first leaf of cattrs' tree of errors."""
-    owner = kind
-    while isinstance(error, ClassValidationError | IterableValidationError):
-        if isinstance(error, ClassValidationError):
-            owner = kind = error.cl
-        first = error.exceptions[0]
-        error, note = first, _note(first)
-        if note is not None:
+def _mistakes(error: BaseException, key: str, kind: Any) -> Iterator[tuple[str, str, str]]:
+    """(key path, what was found, what is allowed) of each leaf of cattrs' tree of errors."""
+    if isinstance(error, ClassValidationError | IterableValidationError):
+        owner = error.cl if isinstance(error, ClassValidationError) else kind
+        for inner in error.exceptions:
+            note = _note(inner)
             name = getattr(note, "name", None)
-            step = f".{name}" if isinstance(name, str) else f"[{getattr(note, 'index', '?')}]"
-            key = (key + step).lstrip(".")
-            kind = note.type
-    if isinstance(error, ForbiddenExtraKeysError):
+            step = "" if note is None else f".{name}" if isinstance(name, str) else f"[{getattr(note, 'index', '?')}]"
+            # A missing key has no value whose kind could be meant: its owner's keys are what is allowed.
+            inner_kind = owner if note is None or isinstance(inner, KeyError) else note.type
+            yield from _mistakes(inner, (key + step).lstrip("."), inner_kind)
+    elif isinstance(error, ForbiddenExtraKeysError):
         unknown = ", ".join(sorted(map(str, error.extra_fields)))
-        return key, f"unknown key {unknown}", f"keys {_allowed_keys(error.cl)}"
-    if isinstance(error, KeyError):
-        return key, "is missing", f"keys {_allowed_keys(owner)}"
-    return key, str(error), _describe(kind)
+        yield key, f"unknown key {unknown}", f"keys {_allowed_keys(error.cl)}"
+    elif isinstance(error, KeyError):
+        yield key, "is missing", f"keys {_allowed_keys(kind)}"
+    else:
+        yield key, str(error), _describe(kind)
 
 
 def _note(error: BaseException) -> Any:

@@ -1,15 +1,17 @@
 """What this installation offers by name: the protocols and model packages that ship, and those of a site's own."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from contour.config import load_config, shipped_folder
+from contour.config import config_mistakes, load_config, shipped_folder
 from contour.core.errors import ConfigError, PackageError
-from contour.core.nomenclature import validate_names
+from contour.core.nomenclature import known_names, lookup, validate_names
 from contour.core.protocol import Protocol
 from contour.inference.package import PACKAGE_NAME, ModelPackage, available_packages, load_package
 
 LOCATOR = "locate_{}"  # packages that locate, by modality
 
+DRAWN_BY_VALUE = ("Body", "External")  # drawn from the image's values where no package draws them
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -35,13 +37,58 @@ def load_protocol(name_or_path: str, folders: tuple[Path, ...] = ()) -> Protocol
             raise ConfigError(f"protocol {name_or_path}", "is not known", f"a YAML file, or one of {', '.join(files)}")
         path = files[name_or_path]
     protocol = load_config(path, Protocol)
-    names = [*(rule.name for rule in protocol.structures), *(rule.name for rule in protocol.derived)]
-    problems = validate_names(names)
-    if not protocol.structures:
-        raise ConfigError(f"{path}: structures", "is empty", "at least one structure")
-    if problems:
-        raise ConfigError(f"{path}: structures", problems[0], "TG-263 names, each once")
+    for problem in _name_mistakes(path, protocol):
+        raise problem
     return protocol
+
+
+def protocol_mistakes(
+    path: Path, folders: tuple[Path, ...] = ()
+) -> tuple[tuple[ConfigError | PackageError, ...], tuple[str, ...]]:
+    """What keeps the protocol in the file at `path` from being used, all of it, and what its author may want to know.
+
+    `folders` may hold packages of a site's own.
+    """
+    mistakes: list[ConfigError | PackageError] = list(config_mistakes(path, Protocol))
+    if mistakes:
+        return tuple(mistakes), ()
+    protocol = load_config(path, Protocol)
+    mistakes += _name_mistakes(path, protocol)
+    offered: set[str] = set()
+    for name in protocol.packages:
+        try:
+            offered |= set(find_package(name, folders).manifest.offered)
+        except PackageError as error:
+            mistakes.append(error)
+    undrawn = [rule for rule in protocol.structures if rule.name not in offered and rule.name not in DRAWN_BY_VALUE]
+    if len(offered) > 0:
+        may = ", ".join(sorted(offered | set(DRAWN_BY_VALUE)))
+        mistakes += [
+            ConfigError(f"{path}: structures", f"no package draws {rule.name}, which is required", may)
+            for rule in undrawn
+            if rule.required
+        ]
+    notes = [f"{rule.name} is optional, and no package draws it." for rule in undrawn if not rule.required and offered]
+    return tuple(mistakes), (*notes, *_name_notes(protocol))
+
+
+def _name_mistakes(path: Path, protocol: Protocol) -> list[ConfigError]:
+    """What is wrong with the names of a protocol's structures: they could not be written."""
+    if not protocol.structures:
+        return [ConfigError(f"{path}: structures", "is empty", "at least one structure")]
+    names = [*(rule.name for rule in protocol.structures), *(rule.name for rule in protocol.derived)]
+    return [ConfigError(f"{path}: structures", problem, "TG-263 names, each once") for problem in validate_names(names)]
+
+
+def _name_notes(protocol: Protocol) -> list[str]:
+    """Names that TG-263 does not explain, with the nearest that it does; helpers are never written."""
+    written = [rule.name for rule in protocol.structures] + [rule.name for rule in protocol.derived if not rule.helper]
+    notes = []
+    for name in (name for name in written if lookup(name) is None):
+        near = get_close_matches(name, known_names(), n=3)
+        meant = f"; near: {', '.join(near)}" if near else ""
+        notes.append(f"{name} is no name of TG-263 (it is written in white, without a code){meant}.")
+    return notes
 
 
 def packages_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> tuple[ModelPackage, ...]:

@@ -16,7 +16,7 @@ import psutil
 from contour import __version__
 from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
 from contour.core.geometry import Box, Geometry
-from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
+from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup, whole_name
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
 from contour.core.staging import staged
@@ -34,6 +34,7 @@ from contour.inference.engine import NetworkEngine
 from contour.inference.locate import Location, locate
 from contour.inference.predict import PredictOptions
 from contour.inference.spine import predict_with_families
+from contour.library import DRAWN_BY_VALUE
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
@@ -42,7 +43,6 @@ from contour.targets import TargetSource, read_targets
 RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
 PREVIEW_FILE = "preview.png"
-BODY_NAMES = ("Body", "External")  # drawn from the image's values where no package draws them
 
 # Contours leave the staircase of the pixels by at most these parts of a pixel: too little to change any voxel that a
 # reader at voxel centres gets back, see `TraceOptions`.
@@ -197,7 +197,7 @@ def draw_structures(
         findings += found.findings
         protocol = found.with_members(protocol)
     for rule in protocol.structures:
-        if rule.name in BODY_NAMES and rule.name not in drawn:
+        if rule.name in DRAWN_BY_VALUE and rule.name not in drawn:
             drawn[rule.name] = _structure(rule, finish(body_mask(volume), (0, 0, 0), rule, volume.geometry))
     ordered = tuple(drawn[rule.name] for rule in protocol.structures if rule.name in drawn)
     structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
@@ -222,7 +222,7 @@ def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Sh
     for network in networks:
         able = [name for name in left if name in network.manifest.offered]
         shares.append((network, tuple(left.pop(name) for name in able)))
-    missing = [rule.name for rule in left.values() if rule.required and rule.name not in BODY_NAMES]
+    missing = [rule.name for rule in left.values() if rule.required and rule.name not in DRAWN_BY_VALUE]
     if missing:
         offered = sorted({name for network in networks for name in network.manifest.offered})
         raise ConfigError(
@@ -232,7 +232,7 @@ def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Sh
 
 
 def _undrawn(protocol: Protocol, shares: tuple[Share, ...]) -> list[Finding]:
-    able = {rule.name for _, rules in shares for rule in rules} | set(BODY_NAMES)
+    able = {rule.name for _, rules in shares for rule in rules} | set(DRAWN_BY_VALUE)
     return [
         Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and no package draws it.", rule.name)
         for rule in protocol.structures
@@ -398,7 +398,7 @@ def _report(
         series_instance_uid=series.series_instance_uid,
         rtstruct_sop_instance_uid=uid,
         packages=drawing.packages,
-        structures=tuple(_line(structure, drawing) for structure in drawing.structures.structures),
+        structures=tuple(_line(structure, drawing, protocol) for structure in drawing.structures.structures),
         findings=tuple(f for f in findings if f.structure not in listed),
         set_aside=tuple(f.message for f in series.findings if f.severity is Severity.INFO),
         seconds=dict(seconds),
@@ -406,13 +406,14 @@ def _report(
     )
 
 
-def _line(structure: Structure, drawing: Drawing) -> StructureReport:
+def _line(structure: Structure, drawing: Drawing, protocol: Protocol) -> StructureReport:
     return StructureReport(
         name=structure.name,
         drawn=not structure.empty,
         volume_ml=round(drawing.structures.volume_ml(structure), 3),
         confidence=None if structure.confidence is None else round(structure.confidence, 4),
         findings=tuple(f for f in drawing.findings if f.structure == structure.name),
+        doses=tuple(dose.words for dose in protocol.doses_of(whole_name(structure.name))),
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contour.config import load_config, shipped_folder
+from contour.config import config_mistakes, load_config, shipped_folder
 from contour.core.errors import ConfigError
 
 
@@ -93,3 +93,26 @@ def test_what_ships_is_found_and_what_does_not_is_named() -> None:
     assert (shipped_folder("configs") / "protocols").is_dir()
     with pytest.raises(ConfigError, match="nonsense"):
         shipped_folder("nonsense")
+
+
+def test_all_mistakes_are_named_and_not_the_first_alone(tmp_path: Path) -> None:
+    path = tmp_path / "whole.yaml"
+    path.write_text(
+        "title: 5\nparts: [{size_mm: 1}, {size: 2}, {size_mm: x}]\ncolor: blue\nkolor: red\n", encoding="utf-8"
+    )
+    found = {(error.where.removeprefix(f"{path}: "), error.found) for error in config_mistakes(path, Whole)}
+    assert {where for where, _ in found} == {
+        "title",
+        "parts[1].size_mm",
+        "parts[1]",
+        "parts[2].size_mm",
+        "color",
+        str(path),
+    }
+    assert ("parts[1]", "unknown key size") in found
+    assert (str(path), "unknown key kolor") in found
+    path.write_text("title: t\nparts: []\n", encoding="utf-8")
+    assert config_mistakes(path, Whole) == ()
+    path.write_text("title: [\n", encoding="utf-8")
+    (alone,) = config_mistakes(path, Whole)
+    assert "is not YAML" in alone.found

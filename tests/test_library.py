@@ -9,7 +9,14 @@ from contour.core.errors import ConfigError, PackageError
 from contour.core.nomenclature import lookup
 from contour.core.protocol import Protocol
 from contour.core.volume import Modality
-from contour.library import find_package, load_protocol, locator_for, packages_for, protocol_files
+from contour.library import (
+    find_package,
+    load_protocol,
+    locator_for,
+    packages_for,
+    protocol_files,
+    protocol_mistakes,
+)
 
 
 @pytest.mark.parametrize("path", protocol_files(), ids=lambda p: p.stem)
@@ -107,3 +114,59 @@ def test_the_package_that_locates_is_found_by_the_modality_or_there_is_none(
     (made / "model.onnx").unlink()
     with pytest.raises(PackageError, match=r"no model\.onnx"):
         locator_for(on_mr, (tmp_path,))
+
+
+GOOD = """\
+name: own
+title: Our own
+modality: CT
+packages: [tiny]
+structures: [{name: Lungs}, {name: Bone, required: false}, {name: Body}]
+derived: [{name: Lungs_PRV05, operation: grown, of: [Lungs], mm: 5}]
+doses: [{structure: Lungs, fractions: 1, limit: none, source: none}]
+"""
+
+
+def test_a_good_protocol_has_no_mistakes_and_names_that_are_its_own_are_noted(
+    tmp_path: Path, tiny_models: Path
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert protocol_mistakes(path, (tiny_models,)) == ((), ())
+    text = GOOD.replace("Lungs_PRV05", "Lung_Wide") + "targets: [GTV]\n"
+    path.write_text(text.replace("name: Bone,", "name: Sternum,"), encoding="utf-8")
+    mistakes, notes = protocol_mistakes(path, (tiny_models,))
+    assert mistakes == ()
+    assert notes == (
+        "Sternum is optional, and no package draws it.",
+        "Lung_Wide is no name of TG-263 (it is written in white, without a code); near: Lung_R, Lung_L.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: Lungs}", "name: Lungs, volume: 3}", ["unknown key volume"]),
+        ("modality: CT\n", "modality: XR\n", ["modality"]),
+        ("of: [Lungs]", "of: [Heart]", ["Heart must stand before it"]),
+        ("mm: 5", "mm: -5", ["mm -5.0: above 0"]),
+        ("name: Body", "name: lungs", ["equal without regard to case", "no package draws lungs"]),
+        (
+            "name: Body",
+            "name: Heart",
+            ["no package draws Heart, which is required; allowed: Body, Bone, External, Lungs"],
+        ),
+        ("[tiny]", "[tiny, grand]", ["package grand: is not installed"]),
+        ("structure: Lungs", "structure: Heart", ["doses of Heart: neither drawn nor derived"]),
+        ("Lungs_PRV05", "Lungs with 5 mm more", ["20 characters", "allowed are letters"]),
+    ],
+)
+def test_every_mistake_of_a_protocol_is_named(
+    tmp_path: Path, tiny_models: Path, old: str, new: str, said: list[str]
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(GOOD.replace(old, new), encoding="utf-8")
+    mistakes, _ = protocol_mistakes(path, (tiny_models,))
+    assert len(mistakes) == len(said)
+    for mistake, words in zip(mistakes, said, strict=True):
+        assert words in str(mistake)

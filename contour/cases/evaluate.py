@@ -41,7 +41,8 @@ from contour.imaging.nifti import read_nifti_array, write_nifti
 from contour.inference.engine import NetworkEngine
 from contour.inference.levels import members_of
 from contour.inference.package import Manifest, Training
-from contour.pipeline import BODY_NAMES, draw_structures
+from contour.library import DRAWN_BY_VALUE
+from contour.pipeline import draw_structures
 
 CASES_FOLDER = "cases"
 DRAWN_FOLDER = "drawn"
@@ -168,7 +169,7 @@ class _Judge:
         self._networks = networks
         self._output = output
         self._options = options
-        offered = {name for network in networks for name in network.manifest.offered} | set(BODY_NAMES)
+        offered = {name for network in networks for name in network.manifest.offered} | set(DRAWN_BY_VALUE)
         wanted = options.structures
         drawable = (name for rule in protocol.structures if rule.name in offered for name in members_of(rule.name))
         self.names = tuple(name for name in drawable if wanted is None or name in wanted)

@@ -24,7 +24,7 @@ from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.promote import promote
-from contour.cli.protocols import list_protocols, show_protocol
+from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
 from contour.cli.train import train
 from contour.core.errors import ContourError
@@ -66,6 +66,7 @@ def build_app() -> typer.Typer:
     protocols = typer.Typer(help="What can be drawn: the protocols.", no_args_is_help=True)
     protocols.command("list")(list_protocols)
     protocols.command("show")(show_protocol)
+    protocols.command("check")(check_protocol)
     app.add_typer(protocols, name="protocols")
     models = typer.Typer(help="What draws: the model packages.", no_args_is_help=True)
     models.command("list")(list_models)

@@ -6,7 +6,6 @@ from math import isfinite
 
 from contour.core.volume import Modality
 
-OPTIONAL = "?"  # after the name of what may be missing
 MOST_MM = 200.0
 SIDES = ("left", "right", "anterior", "posterior", "superior", "inferior")
 
@@ -137,8 +136,8 @@ class Height:
 class DerivedStructure:
     """A structure made from others: of what is drawn, given, or derived before it.
 
-    `of` names them; a name that ends with "?" may be missing, and is left out then. `mm` is the margin of what grows
-    or shrinks, and the outer one of a ring, whose inner margin is `inner_mm`; `sides_mm`, instead of `mm`, gives each
+    `of` names them; those in `optional` are taken with them where they are there. `mm` is the margin of what grows or
+    shrinks, and the outer one of a ring, whose inner margin is `inner_mm`; `sides_mm`, instead of `mm`, gives each
     side of the patient its own. `lowest` and `highest` bound what lies between. A `helper` is used by others and not
     written.
 
@@ -149,6 +148,7 @@ class DerivedStructure:
     name: str
     operation: Operation
     of: tuple[str, ...]
+    optional: tuple[str, ...] = ()
     mm: float | None = None
     inner_mm: float = 0.0
     sides_mm: SidesMm | None = None
@@ -160,12 +160,10 @@ class DerivedStructure:
 
     def __post_init__(self) -> None:
         several = self.operation in (Operation.UNION, Operation.INTERSECTION, Operation.SUBTRACTION)
-        if len(self.of) < 2 if several else len(self.of) != 1:
-            raise ValueError(
-                f"of {list(self.of)}: {self.operation} takes {'two or more names' if several else 'one name'}"
-            )
-        if self.operation is Operation.SUBTRACTION and self.of[0].endswith(OPTIONAL):
-            raise ValueError(f"of {list(self.of)}: what is subtracted from must be there")
+        least = 2 if several else 1
+        if not self.of or len(self.of + self.optional) < least or (not several and len(self.of + self.optional) > 1):
+            takes = "two or more names, one of them in `of`" if several else "one name"
+            raise ValueError(f"of {list(self.of)}, optional {list(self.optional)}: {self.operation} takes {takes}")
         margins = self.operation in (Operation.GROWN, Operation.SHRUNK, Operation.RING)
         if margins is (self.mm is None and self.sides_mm is None) or (
             self.mm is not None and self.sides_mm is not None
@@ -188,7 +186,7 @@ class DerivedStructure:
     @property
     def words(self) -> str:
         """How it is made, for the file and the report."""
-        names = [name.removesuffix(OPTIONAL) for name in self.of]
+        names = self.of + self.optional
         match self.operation:
             case Operation.UNION:
                 return f"{', '.join(names)} together"
@@ -216,12 +214,37 @@ class DerivedStructure:
     def needs(self) -> tuple[str, ...]:
         """What must be there."""
         heights = tuple(height.structure for height in (self.lowest, self.highest) if height)
-        return tuple(name for name in self.of if not name.endswith(OPTIONAL)) + heights
+        return self.of + heights
 
     @property
     def uses(self) -> tuple[str, ...]:
         """All that it is made from where it is there."""
-        return self.needs + tuple(name.removesuffix(OPTIONAL) for name in self.of if name.endswith(OPTIONAL))
+        return self.needs + self.optional
+
+
+@dataclass(frozen=True)
+class DoseLimit:
+    """Why a structure matters: a published limit of its dose, in words, for a person. Nothing is computed from it.
+
+    Raises:
+        ValueError: no words, no source, or fractions below 1.
+    """
+
+    structure: str
+    fractions: int
+    limit: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.limit.strip() or not self.source.strip():
+            raise ValueError(f"limit {self.limit!r}, source {self.source!r} of {self.structure}: both must be given")
+        if self.fractions < 1:
+            raise ValueError(f"fractions {self.fractions} of {self.structure}: at least 1")
+
+    @property
+    def words(self) -> str:
+        """For tables and the report."""
+        return f"{self.fractions} fraction{'s' if self.fractions > 1 else ''}: {self.limit} ({self.source})"
 
 
 @dataclass(frozen=True)
@@ -229,11 +252,11 @@ class Protocol:
     """A named list of structures for one modality, and the packages that may draw them, by name.
 
     `derived` are made from these and from `targets`, which a person drew and a run is given (`Lungs-GTV`); each from
-    what stands before it.
+    what stands before it. `doses` say why structures matter, in tables and reports alone.
 
     Raises:
         ValueError: a name that is empty or cannot stand in a Structure Set Label; a structure derived from one that
-            does not stand before it.
+            does not stand before it; a dose limit of a structure that is neither drawn nor derived.
     """
 
     name: str
@@ -244,6 +267,7 @@ class Protocol:
     source: str = ""
     targets: tuple[str, ...] = ()
     derived: tuple[DerivedStructure, ...] = ()
+    doses: tuple[DoseLimit, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable() or "\\" in self.name:
@@ -254,3 +278,10 @@ class Protocol:
             if missing:
                 raise ValueError(f"derived {rule.name}: {', '.join(missing)} must stand before it")
             known.add(rule.name)
+        unknown = [dose.structure for dose in self.doses if dose.structure not in known]
+        if unknown:
+            raise ValueError(f"doses of {', '.join(unknown)}: neither drawn nor derived")
+
+    def doses_of(self, name: str) -> tuple[DoseLimit, ...]:
+        """The limits of a structure."""
+        return tuple(dose for dose in self.doses if dose.structure == name)

@@ -29,13 +29,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class StructureReport:
-    """One line of the table: what was drawn."""
+    """One line of the table: what was drawn; `doses` are published limits that the protocol quotes for it."""
 
     name: str
     drawn: bool
     volume_ml: float
     confidence: float | None
     findings: tuple[Finding, ...] = ()
+    doses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

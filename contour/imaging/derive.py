@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from contour.core.geometry import Box, Geometry
-from contour.core.protocol import OPTIONAL, BodyEnd, DerivedStructure, Height, Operation, SidesMm
+from contour.core.protocol import BodyEnd, DerivedStructure, Height, Operation, SidesMm
 from contour.core.structures import CroppedMask, Mask, cropped_to_content
 from contour.imaging.contours import Contours
 from contour.imaging.margins import grown, shrunk
@@ -17,14 +17,12 @@ HEIGHT_TOLERANCE_MM = 1e-3  # slices whose centre lies on a height belong to wha
 
 
 def derive(rule: DerivedStructure, known: Mapping[str, CroppedMask], geometry: Geometry) -> CroppedMask:
-    """What `rule` makes of the masks in `known`, on the grid `geometry`; operands that may be missing may be.
+    """What `rule` makes of the masks in `known`, on the grid `geometry`.
 
     Raises:
-        KeyError: one that must be there is missing.
+        KeyError: one that is not optional is missing.
     """
-    operands = [
-        known[name] for name in (n.removesuffix(OPTIONAL) for n in rule.of) if name in known or name in rule.needs
-    ]
+    operands = [known[name] for name in rule.of] + [known[name] for name in rule.optional if name in known]
     first, *others = operands
     match rule.operation:
         case Operation.UNION:

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 
 from contour import pipeline
+from contour.config import shipped_folder
 from contour.core.errors import NotReleased
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_read import read_rtstruct
@@ -313,6 +314,37 @@ def test_listing_protocols(contour: Contour, command: tuple[str, ...], capsys: p
     assert "Esophagus" in capsys.readouterr().out
     assert contour(*command, "--json") == 0
     json.loads(capsys.readouterr().out)
+
+
+def test_a_protocol_shows_what_is_derived_and_why_it_matters(
+    contour: Contour, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contour("protocols", "show", "thorax_sbrt") == 0
+    shown = capsys.readouterr().out
+    for words in ("SpinalCord grown by 5 mm", "helper, not written", "AAPM TG-101 table III", "GTV, PTV"):
+        assert words in shown
+
+
+def test_checking_a_protocol(contour: Contour, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = shipped_folder("configs") / "protocols" / "thorax_sbrt.yaml"
+    assert contour("protocols", "check", shipped) == 0
+    assert "Usable" in capsys.readouterr().out
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        shipped.read_text(encoding="utf-8").replace("mm: 5}", "mm: five}").replace("CT", "XR"), encoding="utf-8"
+    )
+    assert contour("protocols", "check", own, "--json") == 2
+    found = json.loads(capsys.readouterr().out)["mistakes"]
+    assert {mistake["where"].rpartition(": ")[2] for mistake in found} >= {"modality", "derived[2].mm"}
+
+
+def test_a_target_needs_the_structure_set_that_holds_it(
+    contour: Contour, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contour("run", tmp_path, "--target", "PTV=a") != 0
+    assert "--with" in capsys.readouterr().err
+    assert contour("run", tmp_path, "--with", tmp_path / "t.dcm", "--target", "PTV") != 0
+    assert "NAME=ROI" in capsys.readouterr().err
 
 
 def test_listing_models(contour: Contour, tiny_models: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,8 @@ def derived(name: str, operation: Operation, *of: str, **given: object) -> Deriv
     [
         (Operation.UNION, ("A",), {}, "two or more names"),
         (Operation.GROWN, ("A", "B"), {"mm": 5.0}, "one name"),
-        (Operation.SUBTRACTION, ("A?", "B"), {}, "must be there"),
+        (Operation.SUBTRACTION, (), {"optional": ("A", "B")}, "one of them in `of`"),
+        (Operation.HULL, ("A",), {"optional": ("B",)}, "one name"),
         (Operation.GROWN, ("A",), {}, "one of them"),
         (Operation.GROWN, ("A",), {"mm": 5.0, "sides_mm": SidesMm(left=1)}, "one of them"),
         (Operation.UNION, ("A", "B"), {"mm": 5.0}, "none of them"),
@@ -46,7 +47,7 @@ def test_what_an_operation_lacks_or_does_not_have_is_an_error(
     ("rule", "words"),
     [
         (derived("Lungs", Operation.UNION, "Lung_L", "Lung_R"), "Lung_L, Lung_R together"),
-        (derived("D", Operation.INTERSECTION, "A", "B?"), "what A, B share"),
+        (derived("D", Operation.INTERSECTION, "A", optional=("B",)), "what A, B share"),
         (derived("Lungs-GTV", Operation.SUBTRACTION, "Lungs", "GTV"), "Lungs less GTV"),
         (derived("D", Operation.GROWN, "A", mm=5.0), "A grown by 5 mm"),
         (
