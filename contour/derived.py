@@ -7,7 +7,7 @@ import numpy as np
 
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
-from contour.core.protocol import DerivedStructure, Protocol, ProtocolStructure
+from contour.core.protocol import DerivedStructure, Operation, Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
 from contour.core.structures import CroppedMask, InterpretedType, Structure, StructureSet
 from contour.imaging.derive import derive
@@ -29,8 +29,8 @@ def derive_structures(
     """The protocol's derived structures, from those in `drawn` and in `targets`, on the grid of `drawn`.
 
     One that lacks what it is made from is not made: a union with one lung would pass for both. It is there, empty, with
-    a finding; those that wait for targets that nobody gave are left out, and named in one finding. What is made from a
-    structure that the image cuts (`findings` say which) is a part, too.
+    a finding; those that wait for targets that nobody gave are left out, and named in one finding. What the image
+    cuts itself is a part, and so is what is left of a structure that it cuts (`findings` say which).
     """
     making = _Making(protocol, drawn.geometry)
     making.known = {s.name: s for s in (*drawn.structures, *targets) if not s.empty}
@@ -87,9 +87,9 @@ class _Making:
             self.runs_on.add(rule.name)
         alone = StructureSet(self.protocol.name[:16], self.geometry, (structure,))
         about = cut_by_image(structure, alone, _rule(rule, self.runs_on))
-        parts = sorted(self.cut & set(rule.uses))
-        if parts:
-            message = f"{rule.name} is made from {', '.join(parts)}, which the image cuts: it is a part."
+        # What grows or is joined reaches the image's end itself; what is taken away beyond it is no loss.
+        if rule.operation in (Operation.SHRUNK, Operation.SUBTRACTION) and rule.of[0] in self.cut:
+            message = f"{rule.name} is made from {rule.of[0]}, which the image cuts: it is a part."
             about.append(Finding("of-a-part", Severity.CHECK, message, rule.name))
         if about and rule.name not in self.runs_on:
             self.cut.add(rule.name)

@@ -184,7 +184,8 @@ def draw_structures(
     if volume.modality is not protocol.modality:
         allowed = f"{protocol.modality} for protocol {protocol.name}"
         raise InputRefused(Reason.WRONG_MODALITY, "image", str(volume.modality), allowed)
-    asked, protocol = protocol, replace(protocol, derived=())  # families are replaced by their members below
+    # Families are replaced by their members below, which the rest need not fit.
+    asked, protocol = protocol, replace(protocol, derived=(), doses=())
     shares = _shares(protocol, networks)
     findings = list(check_image(volume)) + _undrawn(protocol, shares)
     location, about = _located(volume, protocol, locator)

@@ -27,7 +27,7 @@ def read_targets(
     """The protocol's targets as they are in the structure set, under the protocol's names, and what was taken for them.
 
     A target is the ROI that `source` names for it, or the ROI of the same name (case does not matter), or the only ROI
-    whose RT ROI Interpreted Type says so. One that is not there is left out.
+    whose RT ROI Interpreted Type says so. One that is not there is left out, with a finding.
 
     Raises:
         InputRefused: as `read_rtstruct`; `no-structures` if an ROI that `source` names is not there;
@@ -39,16 +39,30 @@ def read_targets(
         raise InputRefused(Reason.NO_STRUCTURES, str(source.path), f"{', '.join(unknown)} asked for", allowed)
     contents = read_contours(source.path)
     found = {target: roi for target in protocol.targets if (roi := _roi_of(target, source, contents))}
+    findings = _taken(found, contents) + _missing(protocol, found, contents)
     if not found:
-        return (), ()
+        return (), findings
     structures = {
         s.name: s
         for s in read_rtstruct(source.path, series, names=tuple(roi.name for roi in found.values())).structures
     }
     taken = tuple(replace(structures[roi.name], name=target) for target, roi in found.items())
+    return taken, findings
+
+
+def _taken(found: dict[str, RoiDefinition], contents: RtstructContents) -> tuple[Finding, ...]:
     said = ", ".join(f"{target} is {roi.name!r}" for target, roi in found.items())
     message = f"Targets from structure set {contents.label!r}: {said}."
-    return taken, (Finding("targets-given", Severity.INFO, message),)
+    return (Finding("targets-given", Severity.INFO, message),) if found else ()
+
+
+def _missing(protocol: Protocol, found: dict[str, RoiDefinition], contents: RtstructContents) -> tuple[Finding, ...]:
+    missing = [target for target in protocol.targets if target not in found]
+    if not missing:
+        return ()
+    present = ", ".join(repr(roi.name) for roi in contents.rois)
+    message = f"Structure set {contents.label!r} has no {' or '.join(missing)} by name or type; its ROIs are {present}."
+    return (Finding("targets-not-found", Severity.CHECK, message),)
 
 
 def _roi_of(target: str, source: TargetSource, contents: RtstructContents) -> RoiDefinition | None:

@@ -9,7 +9,7 @@ import pytest
 from coarse_bodies import CODES, ValueNetwork, body
 
 from contour.core.errors import InputRefused, Reason
-from contour.core.protocol import DerivedStructure, Operation, Protocol, ProtocolStructure
+from contour.core.protocol import DerivedStructure, DoseLimit, Operation, Protocol, ProtocolStructure
 from contour.core.report import Severity
 from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Modality, Volume
@@ -43,6 +43,7 @@ PROTOCOL = Protocol(
         DerivedStructure("Spine_T_PRV08", Operation.GROWN, ("Spine_T",), mm=8.0),
         DerivedStructure("Liver_PRV08", Operation.GROWN, ("Liver",), mm=8.0, required=False),
     ),
+    doses=(DoseLimit("Heart", 5, "no point above 38 Gy", "a table"), DoseLimit("Lungs", 1, "little", "a paper")),
 )
 TRUNK, CHEST = (-440.0, 312.0), (-176.0, 24.0)
 
@@ -100,7 +101,13 @@ def test_what_is_made_of_a_part_is_a_part() -> None:
         "~Lung_L", "~Lung_R", "Heart", "Liver", "Spine_T", "~Lungs", "Heart_PRV08", "Spine_T_PRV08", "Liver_PRV08"
     ]  # fmt: skip
     codes = {f.structure: f.code for f in drawing.findings if f.structure in ("~Lungs", "Liver_PRV08", "Spine_T_PRV08")}
-    assert codes == {"~Lungs": "of-a-part", "Liver_PRV08": "not-derived", "Spine_T_PRV08": "cut-by-scan"}
+    assert codes == {"~Lungs": "cut-by-scan", "Liver_PRV08": "not-derived", "Spine_T_PRV08": "cut-by-scan"}
+    narrow = DerivedStructure("Core", Operation.SHRUNK, ("Lungs",), mm=16.0)
+    less = DerivedStructure("Lungs-Heart", Operation.SUBTRACTION, ("Heart", "Lungs"))
+    shared = DerivedStructure("Both", Operation.INTERSECTION, ("Heart_PRV08", "Lungs"))
+    more = drawn(body(*CHEST), protocol=replace(PROTOCOL, derived=(*PROTOCOL.derived, narrow, less, shared)))
+    assert names(more)[9:] == ["~Core", "Lungs-Heart", "Both"]
+    assert {f.structure: f.code for f in more.findings}["~Core"] == "of-a-part"
     assert {s.name for s in drawing.structures.structures if s.empty} == {"Liver", "Liver_PRV08"}
 
 
@@ -149,6 +156,11 @@ def test_targets_come_from_a_structure_set_into_every_file(series: tuple[ImageSe
     gtv = target(image.volume).full_mask(image.volume.geometry.shape_zyx)
     lungs = read["Lungs"].full_mask(image.volume.geometry.shape_zyx)
     assert np.array_equal(read["Lungs-GTV"].full_mask(image.volume.geometry.shape_zyx), lungs & ~gtv)
+    doses = {line.name: line.doses for line in run.report.structures if line.doses}
+    assert doses == {
+        "Heart": ("5 fractions: no point above 38 Gy (a table)",),
+        "Lungs": ("1 fraction: little (a paper)",),
+    }
     (given,) = (f for f in run.report.findings if f.code == "targets-given")
     assert "GTV is 'GTV', PTV is 'ptv'" in given.message
 
@@ -167,11 +179,15 @@ def test_a_target_is_named_or_known_by_its_type_and_never_guessed(
     with pytest.raises(InputRefused, match="2 ROIs may be GTV: 'gtv_60Gy', 'node'") as refused:
         read_targets(TargetSource(both), PROTOCOL, image)
     assert refused.value.reason is Reason.SEVERAL_TARGETS
-    (taken,), _ = read_targets(TargetSource(both, {"GTV": "node"}), PROTOCOL, image)
+    (taken,), (_, missing) = read_targets(TargetSource(both, {"GTV": "node"}), PROTOCOL, image)
+    assert "has no PTV" in missing.message
     assert taken.offset_zyx == two.offset_zyx
     with pytest.raises(InputRefused, match="no ROI 'nod' for GTV; allowed: 'gtv_60Gy', 'node'"):
         read_targets(TargetSource(both, {"GTV": "nod"}), PROTOCOL, image)
     with pytest.raises(InputRefused, match="CTV asked for; allowed: targets of protocol chest: GTV, PTV"):
         read_targets(TargetSource(both, {"CTV": "node"}), PROTOCOL, image)
     neither = targets_file(image, tmp_path / "none.dcm", replace(one, interpreted_type=InterpretedType.ORGAN))
-    assert read_targets(TargetSource(neither), PROTOCOL, image) == ((), ())
+    none, (said,) = read_targets(TargetSource(neither), PROTOCOL, image)
+    assert none == ()
+    assert (said.code, said.severity) == ("targets-not-found", Severity.CHECK)
+    assert "has no GTV or PTV by name or type; its ROIs are 'gtv_60Gy'" in said.message

@@ -16,6 +16,7 @@ from contour.imaging.scene import BACKGROUND, TEXT, Scene
 
 AXIAL_SLICES = 6
 MARGIN_MM = 12.0
+ROOMY_LEGEND, TIGHT_LEGEND = 18, 40  # structures that it holds in two lines each, and in one
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,18 @@ class _Chosen:
 
 def _legend(axes: Axes, structures: StructureSet) -> None:
     axes.set_axis_off()
-    handles = []
+    handles, count = [], len(structures.structures)
+    between = "\n" if count <= ROOMY_LEGEND else "  "
     for structure in structures.structures:
         amount = "not found" if structure.empty else _volume_text(structures.volume_ml(structure))
         color = tuple(c / 255 for c in structure.color_rgb)
-        handles.append(Line2D([], [], color=color, linewidth=3, label=f"{structure.name}\n{amount}"))
+        handles.append(Line2D([], [], color=color, linewidth=3, label=f"{structure.name}{between}{amount}"))
     axes.legend(
         handles=handles,
         loc="upper left",
         frameon=False,
         labelcolor=TEXT,
-        fontsize=10,
+        fontsize=10 if count <= ROOMY_LEGEND else 8 * min(1.0, TIGHT_LEGEND / count),
         handlelength=1.2,
         borderaxespad=0,
     )
