@@ -24,18 +24,28 @@ def protocol_files(folders: tuple[Path, ...] = ()) -> tuple[Path, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
+def protocol_file(name_or_path: str, folders: tuple[Path, ...] = ()) -> Path:
+    """The file of the protocol called so, or the YAML file of that path, be it there or not.
+
+    Raises:
+        ConfigError: no protocol has that name.
+    """
+    path = Path(name_or_path)
+    if path.suffix in YAML_SUFFIXES:
+        return path
+    files = {file.stem: file for file in protocol_files(folders)}
+    if name_or_path not in files:
+        raise ConfigError(f"protocol {name_or_path}", "is not known", f"a YAML file, or one of {', '.join(files)}")
+    return files[name_or_path]
+
+
 def load_protocol(name_or_path: str, folders: tuple[Path, ...] = ()) -> Protocol:
     """The protocol called `name_or_path`, or the one in the YAML file of that path.
 
     Raises:
         ConfigError: there is none, the file has a mistake, or the structures' names cannot stand in an RTSTRUCT.
     """
-    path = Path(name_or_path)
-    if path.suffix not in YAML_SUFFIXES:
-        files = {file.stem: file for file in protocol_files(folders)}
-        if name_or_path not in files:
-            raise ConfigError(f"protocol {name_or_path}", "is not known", f"a YAML file, or one of {', '.join(files)}")
-        path = files[name_or_path]
+    path = protocol_file(name_or_path, folders)
     protocol = load_config(path, Protocol)
     for problem in _name_mistakes(path, protocol):
         raise problem

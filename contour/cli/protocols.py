@@ -1,7 +1,6 @@
 """`contour protocols`: what can be drawn."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from contour.cli.options import Json, ModelFolders, ProtocolFolders
 from contour.cli.terminal import output, print_json
 from contour.core.errors import ConfigError, PackageError
 from contour.core.protocol import Protocol
-from contour.library import load_protocol, protocol_files, protocol_mistakes
+from contour.library import load_protocol, protocol_file, protocol_files, protocol_mistakes
 
 
 def list_protocols(protocols: ProtocolFolders = [], as_json: Json = False) -> None:  # noqa: B006 - typer copies it
@@ -54,11 +53,13 @@ def show_protocol(
 
 
 def check_protocol(
-    file: Annotated[Path, typer.Argument(help="YAML file.")],
+    protocol: Annotated[str, typer.Argument(help="Name or YAML file.")],
+    protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     models: ModelFolders = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
     """Every mistake in a protocol file, and what its author may want to know. Exit code 2 if there is a mistake."""
+    file = protocol_file(protocol, tuple(protocols))
     mistakes, notes = protocol_mistakes(file, tuple(models))
     if as_json:
         print_json({"mistakes": [_parts(mistake) for mistake in mistakes], "notes": list(notes)})
