@@ -35,6 +35,7 @@ from contour.inference.locate import Location, locate
 from contour.inference.predict import PredictOptions
 from contour.inference.spine import predict_with_families
 from contour.library import DRAWN_BY_VALUE
+from contour.qa.completeness import Standing, standings, summary
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
@@ -72,11 +73,12 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What was drawn on an image, and what a person should know about it."""
+    """What was drawn on an image, what a person should know about it, and what became of each structure."""
 
     structures: StructureSet
     findings: tuple[Finding, ...]
     packages: tuple[PackageUse, ...]
+    standings: tuple[Standing, ...]
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ def draw_structures(
     asked, protocol = protocol, replace(protocol, derived=(), doses=())
     shares = _shares(protocol, networks)
     findings = list(check_image(volume)) + _undrawn(protocol, shares)
-    location, about = _located(volume, protocol, locator)
-    findings.append(about)
+    location, where = _located(volume, protocol, locator)
+    findings.append(where)
     shares, absent = _in_view(shares, location)
     drawn = {rule.name: _structure(rule, NOTHING) for rule, _ in absent}
     for part, (network, rules) in enumerate(shares):
@@ -210,7 +212,9 @@ def draw_structures(
     structures = replace(structures, structures=(*structures.structures, *derived.structures))
     protocol = replace(protocol, structures=(*protocol.structures, *derived.rules))
     used = (*((locator,) if locator and location else ()), *(network for network, _ in shares))
-    return Drawing(*named_as_parts(structures, tuple(findings), protocol), tuple(_use(network) for network in used))
+    structures, about = named_as_parts(structures, tuple(findings), protocol)
+    uses = tuple(_use(network) for network in used)
+    return Drawing(structures, about, uses, standings(structures, about, protocol))
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------
@@ -367,7 +371,8 @@ def _write(drawing: Drawing, series: ImageSeries, path: Path) -> tuple[str | Non
     pixel_mm = min(spacing_yx_mm)
     trace = TraceOptions(spacing_yx_mm, SMOOTHING_PIXELS * pixel_mm, DECIMATION_PIXELS * pixel_mm)
     try:
-        written = write_rtstruct(structures, series, path, WriteOptions(trace=trace))
+        options = WriteOptions(trace=trace, note=summary(drawing.standings))
+        written = write_rtstruct(structures, series, path, options)
     except NotReleased as error:
         return None, error.differences
     return written.sop_instance_uid, ()
@@ -399,15 +404,19 @@ def _report(
         series_instance_uid=series.series_instance_uid,
         rtstruct_sop_instance_uid=uid,
         packages=drawing.packages,
-        structures=tuple(_line(structure, drawing, protocol) for structure in drawing.structures.structures),
+        structures=tuple(
+            _line(*pair, drawing, protocol)
+            for pair in zip(drawing.structures.structures, drawing.standings, strict=True)
+        ),
         findings=tuple(f for f in findings if f.structure not in listed),
+        completeness=summary(drawing.standings),
         set_aside=tuple(f.message for f in series.findings if f.severity is Severity.INFO),
         seconds=dict(seconds),
         peak_memory_mb=_peak_memory_mb(),
     )
 
 
-def _line(structure: Structure, drawing: Drawing, protocol: Protocol) -> StructureReport:
+def _line(structure: Structure, standing: Standing, drawing: Drawing, protocol: Protocol) -> StructureReport:
     return StructureReport(
         name=structure.name,
         drawn=not structure.empty,
@@ -415,6 +424,9 @@ def _line(structure: Structure, drawing: Drawing, protocol: Protocol) -> Structu
         confidence=None if structure.confidence is None else round(structure.confidence, 4),
         findings=tuple(f for f in drawing.findings if f.structure == structure.name),
         doses=tuple(dose.words for dose in protocol.doses_of(whole_name(structure.name))),
+        required=standing.required,
+        state=standing.state,
+        ends=standing.ends,
     )
 
 

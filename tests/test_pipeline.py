@@ -17,6 +17,7 @@ from contour.imaging.phantom import Phantom
 from contour.inference.session import Engine, Network, SessionOptions, open_network
 from contour.library import packages_for
 from contour.pipeline import Drawing, RunOptions, contour_series, draw_structures
+from contour.qa.completeness import standings
 from contour.qa.structures import check_structures
 
 FILES = ["preview.png", "report.json", "rtstruct.dcm"]
@@ -143,7 +144,8 @@ def test_left_and_right_exchanged_is_not_released(
     lungs = [s for s in thorax.structures.structures if s.name in other]
     exchanged = replace(thorax.structures, structures=tuple(replace(s, name=other[s.name]) for s in lungs))
     findings = check_structures(exchanged, thorax.volume, tiny_protocol)
-    monkeypatch.setattr(pipeline, "draw_structures", lambda *_, **__: Drawing(exchanged, findings, ()))
+    drawing = Drawing(exchanged, findings, (), standings(exchanged, findings, tiny_protocol))
+    monkeypatch.setattr(pipeline, "draw_structures", lambda *_, **__: drawing)
     run = contour_series(thorax_series, tiny_protocol, (), tmp_path / "out")
     assert not run.report.released
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["preview.png", "report.json"]
@@ -155,7 +157,8 @@ def test_a_drawing_of_nothing_is_not_released_and_reported(
 ) -> None:
     nothing = np.zeros((0, 0, 0), dtype=bool)
     empty = tuple(replace(s, mask_zyx=nothing, offset_zyx=(0, 0, 0)) for s in thorax.structures.structures)
-    drawing = Drawing(replace(thorax.structures, structures=empty), (), ())
+    structures = replace(thorax.structures, structures=empty)
+    drawing = Drawing(structures, (), (), standings(structures, (), tiny_protocol))
     monkeypatch.setattr(pipeline, "draw_structures", lambda *_, **__: drawing)
     run = contour_series(thorax_series, tiny_protocol, (), tmp_path / "out")
     assert not run.report.released

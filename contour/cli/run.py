@@ -131,10 +131,11 @@ def print_run(run: Run, console: Console) -> None:
     for findings, title in ((structure_findings, "Look at first"), (report.findings, "Image and run")):
         if findings:
             console.print(findings_table(findings, f"\n[bold]{title}[/]"))
+    console.print(f"\n{escape(report.completeness)}")
     total = sum(report.seconds.values())
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.seconds.items())
     memory = f", peak memory {report.peak_memory_mb:,.0f} MB" if report.peak_memory_mb else ""
-    console.print(f"\n[dim]{total:.1f} s ({stages}){memory}[/]")
+    console.print(f"[dim]{total:.1f} s ({stages}){memory}[/]")
     if report.released:
         names = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE)
         console.print(f"[bold green]Released[/] {escape(str(run.folder))}: {', '.join(names)}", soft_wrap=True)
@@ -149,10 +150,15 @@ def _structures_table(run: Run) -> Table:
     table.add_column("Structure")
     table.add_column("Volume ml", justify="right")
     table.add_column("Confidence", justify="right")
+    table.add_column("State")
     table.add_column("Findings")
-    for structure, line in zip(run.drawing.structures.structures, run.report.structures, strict=True):
+    for structure, standing, line in zip(
+        run.drawing.structures.structures, run.drawing.standings, run.report.structures, strict=True
+    ):
         codes = [f"[{SEVERITY_COLORS[f.severity]}]{f.code}[/]" for f in line.findings]
         confidence = "-" if line.confidence is None else number(line.confidence, 2)
         volume = number(line.volume_ml, 1) if line.drawn else "-"
-        table.add_row(color_mark(structure.color_rgb), escape(line.name), volume, confidence, " ".join(codes))
+        table.add_row(
+            color_mark(structure.color_rgb), escape(line.name), volume, confidence, standing.words, " ".join(codes)
+        )
     return table

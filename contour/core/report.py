@@ -13,6 +13,17 @@ class Severity(StrEnum):
     STOP = "stop"
 
 
+class State(StrEnum):
+    """What became of a structure: what usually runs on beyond an image is not a part, though the image ends it."""
+
+    WHOLE = "whole"
+    RUNS_ON = "runs-on"
+    PART = "part"
+    OUTSIDE = "outside"
+    NOT_FOUND = "not-found"
+    NOT_MADE = "not-made"
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something a person should know: a stable `code`, a sentence, and where to look.
@@ -29,7 +40,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class StructureReport:
-    """One line of the table: what was drawn; `doses` are published limits that the protocol quotes for it."""
+    """One line of the table: what was drawn, and what became of what the protocol asks for.
+
+    `ends` names the sides of the image that the structure goes on beyond. `doses` are published limits that the
+    protocol quotes for it.
+    """
 
     name: str
     drawn: bool
@@ -37,6 +52,9 @@ class StructureReport:
     confidence: float | None
     findings: tuple[Finding, ...] = ()
     doses: tuple[str, ...] = ()
+    required: bool = True
+    state: State = State.WHOLE
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,10 @@ class PackageUse:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A whole run. It carries UIDs but no patient name; timings in seconds by stage, memory as the process's peak."""
+    """A whole run. It carries UIDs but no patient name; timings in seconds by stage, memory as the process's peak.
+
+    `completeness` says in a sentence how much of what the protocol requires is there.
+    """
 
     contour_version: str
     protocol: str
@@ -61,6 +82,7 @@ class RunReport:
     packages: tuple[PackageUse, ...]
     structures: tuple[StructureReport, ...]
     findings: tuple[Finding, ...]
+    completeness: str = ""
     set_aside: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None

@@ -62,7 +62,7 @@ class WriteOptions:
 
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
-    writing. `trace` says how contours are drawn from masks.
+    writing. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
     """
 
     label: str | None = None
@@ -72,6 +72,7 @@ class WriteOptions:
     generation: GenerationAlgorithm = GenerationAlgorithm.AUTOMATIC
     trace: TraceOptions = EXACT
     now: datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     data_set.PositionReferenceIndicator = series.position_reference_indicator
     data_set.StructureSetLabel = label
     data_set.StructureSetName = f"{label} (for review)"
-    data_set.StructureSetDescription = _description(drawn, options.generation)
+    data_set.StructureSetDescription = _description(drawn, options)
     data_set.InstanceNumber = 1
     data_set.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     ml = series.volume.geometry.voxel_ml
@@ -219,12 +220,13 @@ def _packages(drawn: Iterable[Structure]) -> list[str]:
     return sorted(f"{use.package} {use.version}"[:64] for use in uses)
 
 
-def _description(drawn: Iterable[Structure], generation: GenerationAlgorithm) -> str:
+def _description(drawn: Iterable[Structure], options: WriteOptions) -> str:
     """Structure Set Description, ST: 1024 characters at most."""
-    origin = "Drawn automatically. " if generation is GenerationAlgorithm.AUTOMATIC else ""
+    origin = "Drawn automatically. " if options.generation is GenerationAlgorithm.AUTOMATIC else ""
     uses = {structure.provenance for structure in drawn if structure.provenance is not None}
     lines = sorted(f"{use.package} {use.version}, sha256 {use.sha256}" for use in uses)
-    return "\r\n".join([origin + REVIEW, f"contour {contour.__version__}", *lines])[:1024]
+    note = [options.note] if options.note else []
+    return "\r\n".join([origin + REVIEW, *note, f"contour {contour.__version__}", *lines])[:1024]
 
 
 def _referenced_frame(series: ImageSeries) -> Dataset:
