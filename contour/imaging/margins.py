@@ -29,12 +29,12 @@ def grown(region: CroppedMask, geometry: Geometry, margin: SidesMm) -> CroppedMa
     """
     if region.empty or not any(margin.six):
         return region
-    low, high = _reach_mm(geometry, margin)
-    reach = [ceil(max(a, b) / mm + 0.5) for a, b, mm in zip(low, high, geometry.spacing_zyx_mm, strict=True)]
-    box = region.box.grown((reach[0], reach[1], reach[2]), geometry.shape_zyx)
+    reach_mm = _reach_mm(geometry, margin)
+    reach = _reach_voxels(geometry, reach_mm)
+    box = region.box.grown(reach, geometry.shape_zyx)
     mask = region.within(box)
     if _is_ball(margin) or _is_aligned(geometry):
-        return CroppedMask(_grown_along_axes(mask, geometry.spacing_zyx_mm, (low, high)), box.start_zyx)
+        return CroppedMask(_grown_along_axes(mask, geometry.spacing_zyx_mm, reach_mm), box.start_zyx)
     return CroppedMask(_grown_by_kernel(mask, geometry, margin, reach), box.start_zyx)
 
 
@@ -49,9 +49,7 @@ def shrunk(region: CroppedMask, geometry: Geometry, margin: SidesMm) -> CroppedM
     if region.empty or not any(margin.six):
         return region
     # A layer around, wide enough that all of the outside that matters is in it.
-    low, high = _reach_mm(geometry, margin)
-    layer = [ceil(max(a, b) / mm + 0.5) for a, b, mm in zip(low, high, geometry.spacing_zyx_mm, strict=True)]
-    z, y, x = layer
+    z, y, x = _reach_voxels(geometry, _reach_mm(geometry, margin))
     start = (region.offset_zyx[0] - z, region.offset_zyx[1] - y, region.offset_zyx[2] - x)
     outside = ~np.pad(region.mask_zyx, ((z, z), (y, y), (x, x)))
     stop = (start[0] + outside.shape[0], start[1] + outside.shape[1], start[2] + outside.shape[2])
@@ -91,6 +89,12 @@ def _reach_mm(geometry: Geometry, margin: SidesMm) -> tuple[list[float], list[fl
         high.append(float(np.linalg.norm(axis * with_it)))
         low.append(float(np.linalg.norm(axis * against)))
     return low, high
+
+
+def _reach_voxels(geometry: Geometry, reach_mm: tuple[list[float], list[float]]) -> tuple[int, int, int]:
+    """Voxels that the margin reaches along each index axis, the farther way."""
+    z, y, x = (ceil(max(a, b) / mm + 0.5) for a, b, mm in zip(*reach_mm, geometry.spacing_zyx_mm, strict=True))
+    return z, y, x
 
 
 def _grown_along_axes(
@@ -134,7 +138,7 @@ def _pass(squared: NDArray[np.float32], costs: list[tuple[int, np.float32]], axi
             np.minimum(target, source + cost, out=target)
 
 
-def _grown_by_kernel(mask_zyx: Mask, geometry: Geometry, margin: SidesMm, reach_zyx: list[int]) -> Mask:
+def _grown_by_kernel(mask_zyx: Mask, geometry: Geometry, margin: SidesMm, reach_zyx: tuple[int, int, int]) -> Mask:
     """The same with every step that stays within the margin, for ellipsoids that lie across the grid."""
     ranges = [np.arange(-n, n + 1) for n in reach_zyx]
     steps = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1)
