@@ -24,7 +24,7 @@ from contour.core.structures import InterpretedType, Mask, Provenance, Structure
 from contour.core.volume import Volume
 from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
-from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
+from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
 from contour.imaging.body import body_mask
 from contour.imaging.contours import TraceOptions
@@ -61,7 +61,7 @@ class RunOptions:
     """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set.
 
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
-    structure set with the targets that the protocol derives structures from.
+    structure set with the targets that the protocol derives structures from. `holes` says how holes are written.
     """
 
     series_instance_uid: str | None = None
@@ -69,6 +69,7 @@ class RunOptions:
     overwrite: bool = False
     locator: NetworkEngine | None = None
     targets: TargetSource | None = None
+    holes: HoleStyle = HoleStyle.NESTED
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def contour_series(
             drawing = replace(drawing, findings=(*about, *drawing.findings))
         with clock.stage("write"):
             tell("write", 0.0)
-            uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE)
+            uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE, options.holes)
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
@@ -359,7 +360,7 @@ def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], Non
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _write(drawing: Drawing, series: ImageSeries, path: Path) -> tuple[str | None, tuple[str, ...]]:
+def _write(drawing: Drawing, series: ImageSeries, path: Path, holes: HoleStyle) -> tuple[str | None, tuple[str, ...]]:
     """(SOP Instance UID, nothing) of the released file, or (None, what forbids to release it)."""
     structures = drawing.structures
     forbidding = tuple(f.message for f in drawing.findings if f.severity is Severity.STOP)
@@ -371,7 +372,7 @@ def _write(drawing: Drawing, series: ImageSeries, path: Path) -> tuple[str | Non
     pixel_mm = min(spacing_yx_mm)
     trace = TraceOptions(spacing_yx_mm, SMOOTHING_PIXELS * pixel_mm, DECIMATION_PIXELS * pixel_mm)
     try:
-        options = WriteOptions(trace=trace, note=summary(drawing.standings))
+        options = WriteOptions(trace=trace, note=summary(drawing.standings), holes=holes)
         written = write_rtstruct(structures, series, path, options)
     except NotReleased as error:
         return None, error.differences

@@ -8,6 +8,7 @@ import typer
 from contour.core.errors import ConfigError
 from contour.core.protocol import Protocol
 from contour.dicom.read_series import read_series
+from contour.dicom.rtstruct_write import HoleStyle
 from contour.dicom.series import ImageSeries
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
@@ -29,6 +30,9 @@ ProtocolFolders = Annotated[
 ]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the networks.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
+Holes = Annotated[
+    HoleStyle, typer.Option("--holes", help="Write holes as contours within contours, or cut in along a channel.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
 Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, max=100.0, help="Surface tolerance in mm.")]

@@ -13,6 +13,7 @@ from contour.cases.evaluate import package_protocol
 from contour.cli.failures import ExitCode
 from contour.cli.options import (
     EngineName,
+    Holes,
     Json,
     ModelFolders,
     Overwrite,
@@ -35,6 +36,7 @@ from contour.cli.terminal import (
 )
 from contour.core.protocol import Protocol
 from contour.core.report import Severity
+from contour.dicom.rtstruct_write import HoleStyle
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
 from contour.library import load_protocol, packages_for
@@ -75,6 +77,7 @@ def run_series(
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
+    holes: Holes = HoleStyle.NESTED,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +92,9 @@ def run_series(
             networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
         locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
         targets = _targets(with_targets, named_targets)
-        options = RunOptions(series_instance_uid=series_uid, overwrite=overwrite, locator=locator, targets=targets)
+        options = RunOptions(
+            series_instance_uid=series_uid, overwrite=overwrite, locator=locator, targets=targets, holes=holes
+        )
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
         print_json(asdict(run.report))

@@ -33,7 +33,8 @@ from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_co
 from contour.dicom.rtstruct_prove import prove_rtstruct
 from contour.dicom.series import ImageSeries
 from contour.dicom.uids import derived_uid
-from contour.imaging.contours import EXACT, TraceOptions, trace
+from contour.imaging.contours import EXACT, Contours, TraceOptions, trace
+from contour.imaging.keyholes import keyholed
 
 UNICODE = "ISO_IR 192"
 REVIEW = "For a clinician's review before any use."
@@ -45,6 +46,16 @@ _ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 _EXTERNAL_BODY_MODEL = Code("130047", "DCM", "External Body Model")
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _ROI_CONTOUR_SEQUENCE = 0x30060039
+
+
+class HoleStyle(StrEnum):
+    """How a hole is written: as a contour within another, or cut in along a channel (DICOM PS3.3 C.8.8.6.3).
+
+    Most planning systems take nested contours for what they are, some programs fill them; keyholes all of them read.
+    """
+
+    NESTED = "nested"
+    KEYHOLE = "keyhole"
 
 
 class GenerationAlgorithm(StrEnum):
@@ -63,6 +74,7 @@ class WriteOptions:
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
     writing. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
+    `holes` says how holes are written.
     """
 
     label: str | None = None
@@ -73,6 +85,7 @@ class WriteOptions:
     trace: TraceOptions = EXACT
     now: datetime | None = None
     note: str = ""
+    holes: HoleStyle = HoleStyle.NESTED
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ def write_rtstruct(
     _require_writable(structures, series, label)
     drawn = tuple(structure for structure in structures.structures if not structure.empty)
     rois = [
-        RoiToWrite(number, structure.color_rgb, trace(structure.mask_zyx, structure.offset_zyx, options.trace))
+        RoiToWrite(number, structure.color_rgb, _contours(structure, options))
         for number, structure in enumerate(drawn, start=1)
     ]
     references = SliceReferences.to(series.sop_class_uid, series.sop_instance_uids)
@@ -218,6 +231,11 @@ def _character_set(series: ImageSeries, data_set: Dataset) -> str:
 def _packages(drawn: Iterable[Structure]) -> list[str]:
     uses = {structure.provenance for structure in drawn if structure.provenance is not None}
     return sorted(f"{use.package} {use.version}"[:64] for use in uses)
+
+
+def _contours(structure: Structure, options: WriteOptions) -> Contours:
+    contours = trace(structure.mask_zyx, structure.offset_zyx, options.trace)
+    return keyholed(contours) if options.holes is HoleStyle.KEYHOLE else contours
 
 
 def _description(drawn: Iterable[Structure], options: WriteOptions) -> str:

@@ -27,13 +27,14 @@ from rtstruct_cases import (
 import contour.dicom.rtstruct_write as writing
 from contour.core.errors import InputRefused, NotReleased, Reason
 from contour.core.geometry import Geometry
+from contour.core.report import Severity
 from contour.core.structures import Structure, StructureSet
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_check import check_rtstruct
 from contour.dicom.rtstruct_encode import SliceReferences
 from contour.dicom.rtstruct_read import read_contours, read_rtstruct
-from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
+from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.contours import Contours, TraceOptions
 
@@ -427,6 +428,31 @@ def test_dicom_validators_find_nothing(tmp_path, ct_on_disk):
     assert [line for line in (entities.stdout + entities.stderr).splitlines() if line.startswith("Error")] == []
 
 
+def shell(geometry):
+    """A block with a hole through it, in which an island lies."""
+    mask = np.zeros(geometry.shape_zyx, dtype=bool)
+    z, y, x = geometry.shape_zyx
+    mask[1 : z - 1, 2 : y - 2, 2 : x - 2] = True
+    mask[1 : z - 1, 5 : y - 5, 5 : x - 5] = False
+    mask[1 : z - 1, 8 : y - 8, 8 : x - 8] = True
+    return Structure("Chestwall", (1, 2, 3), writing.InterpretedType.ORGAN, mask, (0, 0, 0))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_keyholes_hold_the_same_voxels_in_fewer_contours(tmp_path, grid):
+    geometry = GRIDS[grid]()
+    series, structures = series_on(geometry), with_structures(anatomy(geometry), shell(geometry))
+    contours = {}
+    for style in HoleStyle:
+        path = write_rtstruct(structures, series, tmp_path / f"{style}.dcm", WriteOptions(holes=style)).path
+        (read,) = read_rtstruct(path, series).structures
+        assert np.array_equal(read.full_mask(geometry.shape_zyx), structures.structures[0].mask_zyx)
+        assert [f.code for f in check_rtstruct(path, series) if f.severity is Severity.STOP] == []
+        contours[style] = len(read_contours(path).contours[0])
+    slices = geometry.shape_zyx[0] - 2
+    assert contours == {HoleStyle.NESTED: 3 * slices, HoleStyle.KEYHOLE: 2 * slices}
+
+
 @pytest.mark.peer
 @pytest.mark.parametrize("grid", ["axial"])
 def test_plastimatch_reads_the_same_volumes_in_the_same_places(tmp_path, grid):
@@ -435,9 +461,9 @@ def test_plastimatch_reads_the_same_volumes_in_the_same_places(tmp_path, grid):
     write_series(series_on(geometry).volume, IDENTITY, folder, SeriesOptions(seed="plastimatch"))
     series = read_series(folder)
     structures = anatomy(geometry)
-    # plastimatch fills holes that are written as nested contours, and drops single voxels.
-    solids = with_structures(structures, structures.structures[1], structures.structures[2])
-    path = write_rtstruct(solids, series, tmp_path / "rs.dcm").path
+    # plastimatch fills holes that are written as nested contours, but not keyholes, and drops single voxels.
+    solids = with_structures(structures, structures.structures[1], structures.structures[2], shell(geometry))
+    path = write_rtstruct(solids, series, tmp_path / "rs.dcm", WriteOptions(holes=HoleStyle.KEYHOLE)).path
     out = tmp_path / "masks"
     done = run(
         "plastimatch", "convert", "--input", path, "--referenced-ct", folder,
