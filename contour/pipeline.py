@@ -34,6 +34,7 @@ from contour.inference.engine import NetworkEngine
 from contour.inference.locate import Location, locate
 from contour.inference.predict import PredictOptions
 from contour.inference.spine import predict_with_families
+from contour.languages import Language, local_name
 from contour.library import DRAWN_BY_VALUE
 from contour.qa.completeness import Standing, standings, summary
 from contour.qa.image import check_image
@@ -61,7 +62,8 @@ class RunOptions:
     """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set.
 
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
-    structure set with the targets that the protocol derives structures from. `holes` says how holes are written.
+    structure set with the targets that the protocol derives structures from. `holes` says how holes are written, and
+    `language` in which language the report and the ROIs' descriptions name structures beside TG-263.
     """
 
     series_instance_uid: str | None = None
@@ -70,6 +72,7 @@ class RunOptions:
     locator: NetworkEngine | None = None
     targets: TargetSource | None = None
     holes: HoleStyle = HoleStyle.NESTED
+    language: Language = Language.ENGLISH
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,12 @@ def contour_series(
             drawing = replace(drawing, findings=(*about, *drawing.findings))
         with clock.stage("write"):
             tell("write", 0.0)
-            uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE, options.holes)
+            uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE, options)
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
             write_preview(series.volume, drawing.structures, stage / PREVIEW_FILE, PreviewOptions(title=title))
-        report = _report(series, protocol, drawing, clock.seconds, (uid, differences))
+        report = _report(series, protocol, drawing, clock.seconds, (uid, differences), options.language)
         (stage / REPORT_FILE).write_text(report_to_json(report), encoding="utf-8")
         _refuse_used_folder(output, options)  # another run may have ended here meanwhile
         # No moment shows the RTSTRUCT of an earlier run beside the report of this one.
@@ -360,7 +363,9 @@ def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], Non
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _write(drawing: Drawing, series: ImageSeries, path: Path, holes: HoleStyle) -> tuple[str | None, tuple[str, ...]]:
+def _write(
+    drawing: Drawing, series: ImageSeries, path: Path, options: RunOptions
+) -> tuple[str | None, tuple[str, ...]]:
     """(SOP Instance UID, nothing) of the released file, or (None, what forbids to release it)."""
     structures = drawing.structures
     forbidding = tuple(f.message for f in drawing.findings if f.severity is Severity.STOP)
@@ -372,8 +377,10 @@ def _write(drawing: Drawing, series: ImageSeries, path: Path, holes: HoleStyle) 
     pixel_mm = min(spacing_yx_mm)
     trace = TraceOptions(spacing_yx_mm, SMOOTHING_PIXELS * pixel_mm, DECIMATION_PIXELS * pixel_mm)
     try:
-        options = WriteOptions(trace=trace, note=summary(drawing.standings), holes=holes)
-        written = write_rtstruct(structures, series, path, options)
+        names = {s.name: local for s in structures.structures if (local := local_name(s.name, options.language))}
+        note = summary(drawing.standings)
+        writing = WriteOptions(trace=trace, note=note, holes=options.holes, local_names=names)
+        written = write_rtstruct(structures, series, path, writing)
     except NotReleased as error:
         return None, error.differences
     return written.sop_instance_uid, ()
@@ -393,6 +400,7 @@ def _report(
     drawing: Drawing,
     seconds: dict[str, float],
     written: tuple[str | None, tuple[str, ...]],
+    language: Language,
 ) -> RunReport:
     uid, differences = written
     findings = [*series.findings, *drawing.findings]
@@ -406,7 +414,7 @@ def _report(
         rtstruct_sop_instance_uid=uid,
         packages=drawing.packages,
         structures=tuple(
-            _line(*pair, drawing, protocol)
+            _line(*pair, drawing, protocol, language)
             for pair in zip(drawing.structures.structures, drawing.standings, strict=True)
         ),
         findings=tuple(f for f in findings if f.structure not in listed),
@@ -417,7 +425,9 @@ def _report(
     )
 
 
-def _line(structure: Structure, standing: Standing, drawing: Drawing, protocol: Protocol) -> StructureReport:
+def _line(
+    structure: Structure, standing: Standing, drawing: Drawing, protocol: Protocol, language: Language
+) -> StructureReport:
     return StructureReport(
         name=structure.name,
         drawn=not structure.empty,
@@ -428,6 +438,7 @@ def _line(structure: Structure, standing: Standing, drawing: Drawing, protocol: 
         required=standing.required,
         state=standing.state,
         ends=standing.ends,
+        local_name=local_name(structure.name, language),
     )
 
 

@@ -39,6 +39,7 @@ from contour.core.report import Severity
 from contour.dicom.rtstruct_write import HoleStyle
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
+from contour.languages import Language, column_title
 from contour.library import load_protocol, packages_for
 from contour.pipeline import PREVIEW_FILE, REPORT_FILE, RTSTRUCT_FILE, Run, RunOptions, contour_series
 from contour.targets import TargetSource
@@ -78,6 +79,9 @@ def run_series(
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
     holes: Holes = HoleStyle.NESTED,
+    language: Annotated[
+        Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
+    ] = Language.ENGLISH,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -93,13 +97,18 @@ def run_series(
         locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
         targets = _targets(with_targets, named_targets)
         options = RunOptions(
-            series_instance_uid=series_uid, overwrite=overwrite, locator=locator, targets=targets, holes=holes
+            series_instance_uid=series_uid,
+            overwrite=overwrite,
+            locator=locator,
+            targets=targets,
+            holes=holes,
+            language=language,
         )
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
         print_json(asdict(run.report))
     else:
-        print_run(run, output())
+        print_run(run, output(), language)
     if not run.report.released:
         raise typer.Exit(ExitCode.NOT_RELEASED)
 
@@ -126,9 +135,9 @@ def _by_checkpoint(
     return rules, (network,)
 
 
-def print_run(run: Run, console: Console) -> None:
-    """The table of structures, the findings, and where the files are."""
-    console.print(_structures_table(run))
+def print_run(run: Run, console: Console, language: Language = Language.ENGLISH) -> None:
+    """The table of structures, with their names in `language`, the findings, and where the files are."""
+    console.print(_structures_table(run, language))
     report = run.report
     structure_findings = tuple(
         f for line in report.structures for f in line.findings if f.severity is not Severity.INFO
@@ -149,10 +158,12 @@ def print_run(run: Run, console: Console) -> None:
         messages().print("[bold red]Not released[/]: the written RTSTRUCT differs from what was drawn; see the report.")
 
 
-def _structures_table(run: Run) -> Table:
+def _structures_table(run: Run, language: Language) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     table.add_column("Structure")
+    if language is not Language.ENGLISH:
+        table.add_column(column_title(language))
     table.add_column("Volume ml", justify="right")
     table.add_column("Confidence", justify="right")
     table.add_column("State")
@@ -163,7 +174,8 @@ def _structures_table(run: Run) -> Table:
         codes = [f"[{SEVERITY_COLORS[f.severity]}]{f.code}[/]" for f in line.findings]
         confidence = "-" if line.confidence is None else number(line.confidence, 2)
         volume = number(line.volume_ml, 1) if line.drawn else "-"
+        names = [line.name] if language is Language.ENGLISH else [line.name, line.local_name or ""]
         table.add_row(
-            color_mark(structure.color_rgb), escape(line.name), volume, confidence, standing.words, " ".join(codes)
+            color_mark(structure.color_rgb), *map(escape, names), volume, confidence, standing.words, " ".join(codes)
         )
     return table

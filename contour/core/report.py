@@ -43,7 +43,7 @@ class StructureReport:
     """One line of the table: what was drawn, and what became of what the protocol asks for.
 
     `ends` names the sides of the image that the structure goes on beyond. `doses` are published limits that the
-    protocol quotes for it.
+    protocol quotes for it. `local_name` is its name in the run's language, where that is not English.
     """
 
     name: str
@@ -55,6 +55,7 @@ class StructureReport:
     required: bool = True
     state: State = State.WHOLE
     ends: tuple[str, ...] = ()
+    local_name: str | None = None
 
 
 @dataclass(frozen=True)

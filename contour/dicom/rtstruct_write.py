@@ -7,8 +7,8 @@ VR cannot hold a long contour.
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +74,7 @@ class WriteOptions:
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
     writing. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
-    `holes` says how holes are written.
+    `holes` says how holes are written. `local_names`, by structure, stand first in the ROI Descriptions (3006,0028).
     """
 
     label: str | None = None
@@ -86,6 +86,7 @@ class WriteOptions:
     now: datetime | None = None
     note: str = ""
     holes: HoleStyle = HoleStyle.NESTED
+    local_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     data_set.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     ml = series.volume.geometry.voxel_ml
     data_set.StructureSetROISequence = [
-        _roi(number, structure, frame, ml, options.generation) for number, structure in enumerate(drawn, start=1)
+        _roi(number, structure, frame, ml, options) for number, structure in enumerate(drawn, start=1)
     ]
     data_set.RTROIObservationsSequence = [
         _observation(number, structure) for number, structure in enumerate(drawn, start=1)
@@ -264,23 +265,35 @@ def _referenced_frame(series: ImageSeries) -> Dataset:
     return frame
 
 
-def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, generation: GenerationAlgorithm) -> Dataset:
+def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, options: WriteOptions) -> Dataset:
     roi, use = Dataset(), structure.provenance
     roi.ROINumber = number
     roi.ReferencedFrameOfReferenceUID = frame
     roi.ROIName = structure.name
     roi.ROIVolume = f"{np.count_nonzero(structure.mask_zyx) * voxel_ml:.3f}"
-    roi.ROIGenerationAlgorithm = generation.value
-    derived = f"Derived: {structure.derivation}. " if structure.derivation else ""
-    if derived:
-        roi.ROIDescription = f"{derived}{REVIEW}"[:1024]
-        roi.ROIGenerationDescription = structure.derivation[:64]
+    roi.ROIGenerationAlgorithm = options.generation.value
+    description = _roi_description(structure, options.local_names.get(structure.name))
+    if description:
+        roi.ROIDescription = description[:1024]
     if use is not None:
-        drawn = f"{derived}Drawn automatically. {REVIEW}"
-        roi.ROIDescription = f"{drawn} {use.package} {use.version}, sha256 {use.sha256}"[:1024]
         roi.ROIGenerationDescription = f"{use.package} {use.version} sha256:{use.sha256[:12]}"[:64]
         roi.ROIDerivationAlgorithmIdentificationSequence = [_algorithm(structure)]
+    elif structure.derivation:
+        roi.ROIGenerationDescription = structure.derivation[:64]
     return roi
+
+
+def _roi_description(structure: Structure, local_name: str | None) -> str:
+    """What a person reads of a structure: its name in their language, how it was made, and by what."""
+    use = structure.provenance
+    parts = [f"{local_name}."] if local_name else []
+    if structure.derivation:
+        parts.append(f"Derived: {structure.derivation}.")
+    if use is not None:
+        parts.append(f"Drawn automatically. {REVIEW} {use.package} {use.version}, sha256 {use.sha256}")
+    elif structure.derivation:
+        parts.append(REVIEW)
+    return " ".join(parts)
 
 
 def _algorithm(structure: Structure) -> Dataset:
