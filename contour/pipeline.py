@@ -24,6 +24,8 @@ from contour.core.structures import InterpretedType, Mask, Provenance, Structure
 from contour.core.volume import Volume
 from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
+from contour.dicom.rtstruct_merge import merge_rtstruct
+from contour.dicom.rtstruct_read import read_rtstruct
 from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
 from contour.imaging.body import body_mask
@@ -62,8 +64,9 @@ class RunOptions:
     """How a series is contoured. Files of an earlier run stay untouched unless `overwrite` is set.
 
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
-    structure set with the targets that the protocol derives structures from. `holes` says how holes are written, and
-    `language` in which language the report and the ROIs' descriptions name structures beside TG-263.
+    structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
+    the result is a new version of that (`merge_rtstruct`). `holes` says how holes are written, `language` in which
+    language the report and the ROIs' descriptions name structures beside TG-263.
     """
 
     series_instance_uid: str | None = None
@@ -71,6 +74,7 @@ class RunOptions:
     overwrite: bool = False
     locator: NetworkEngine | None = None
     targets: TargetSource | None = None
+    into: Path | None = None
     holes: HoleStyle = HoleStyle.NESTED
     language: Language = Language.ENGLISH
 
@@ -139,6 +143,8 @@ def contour_series(
             tell("read", 0.0)
             series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
             targets, about = read_targets(options.targets, protocol, series) if options.targets else ((), ())
+            if options.into is not None:
+                read_rtstruct(options.into, series, names=())  # what cannot be merged into shows before the work
         with clock.stage("draw"):
             drawing = draw_structures(
                 series.volume, protocol, networks, locator=options.locator, targets=targets, progress=tell
@@ -147,6 +153,9 @@ def contour_series(
         with clock.stage("write"):
             tell("write", 0.0)
             uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE, options)
+            if uid is not None and options.into is not None:
+                uid, differences, about = _merge(options.into, stage / RTSTRUCT_FILE, series)
+                drawing = replace(drawing, findings=(*drawing.findings, *about))
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
@@ -384,6 +393,22 @@ def _write(
     except NotReleased as error:
         return None, error.differences
     return written.sop_instance_uid, ()
+
+
+def _merge(existing: Path, path: Path, series: ImageSeries) -> tuple[str | None, tuple[str, ...], tuple[Finding, ...]]:
+    """Makes the file at `path` a new version of `existing`: as `_write`, and what is to be said of it."""
+    try:
+        merged = merge_rtstruct(existing, path, series, path)
+    except InputRefused as error:  # all that was drawn is in there already, drawn by people
+        path.unlink()
+        return None, (str(error),), ()
+    except NotReleased as error:
+        path.unlink()
+        return None, error.differences, ()
+    parts = (("added", merged.added), ("replaced", merged.replaced), ("left as people drew them", merged.kept_out))
+    said = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+    severity = Severity.CHECK if merged.kept_out else Severity.INFO
+    return merged.sop_instance_uid, (), (Finding("merged", severity, f"Into {existing.name}, {said}."),)
 
 
 def _refuse_used_folder(output: Path, options: RunOptions) -> None:

@@ -191,3 +191,24 @@ def test_a_target_is_named_or_known_by_its_type_and_never_guessed(
     assert none == ()
     assert (said.code, said.severity) == ("targets-not-found", Severity.CHECK)
     assert "has no GTV or PTV by name or type; its ROIs are 'gtv_60Gy'" in said.message
+
+
+def test_a_run_into_an_existing_structure_set_adds_to_it(series: tuple[ImageSeries, Path], tmp_path: Path) -> None:
+    image, folder = series
+    person = replace(target(image.volume), name="Heart", interpreted_type=InterpretedType.ORGAN)
+    existing = targets_file(image, tmp_path / "plan.dcm", target(image.volume), person)
+    options = RunOptions(into=existing)
+    run = contour_series(folder, PROTOCOL, (ValueNetwork(name="fine"),), tmp_path / "out", options=options)
+    assert run.report.released
+    read = {s.name: s for s in read_rtstruct(tmp_path / "out" / "rtstruct.dcm", image).structures}
+    assert list(read)[:3] == ["GTV", "Heart", "Lung_L"]
+    assert np.array_equal(read["Heart"].mask_zyx, person.mask_zyx)
+    (said,) = (f for f in run.report.findings if f.code == "merged")
+    assert said.severity is Severity.CHECK
+    assert "left as people drew them: Heart" in said.message
+    assert run.report.rtstruct_sop_instance_uid == read_contours(tmp_path / "out" / "rtstruct.dcm").sop_instance_uid
+    only = replace(PROTOCOL, structures=(ProtocolStructure("Heart"),), derived=(), doses=(), targets=())
+    nothing = contour_series(folder, only, (ValueNetwork(name="fine"),), tmp_path / "none", options=options)
+    assert not nothing.report.released
+    assert not (tmp_path / "none" / "rtstruct.dcm").exists()
+    assert "has Heart already" in next(f.message for f in nothing.report.findings if f.code == "not-released")

@@ -35,7 +35,7 @@ def test_every_example_works(
     monkeypatch.chdir(tmp_path)
     assert contour("demo") == 0
     shown = commands(blocks("sh")[2])
-    assert {c[1] for c in shown} == {"run", "protocols", "models", "check", "compare", "convert", "doctor"}
+    assert {c[1] for c in shown} == {"run", "protocols", "models", "check", "compare", "merge", "convert", "doctor"}
     for command in shown:
         assert command[0] == "contour"
         capsys.readouterr()

@@ -73,6 +73,9 @@ def run_series(
     named_targets: Annotated[
         list[str], typer.Option("--target", help="With --with: NAME=ROI where a target has another name; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
+    into: Annotated[
+        Path | None, typer.Option("--into", help="RTSTRUCT of the series: the result is a new version of it.")
+    ] = None,
     series_uid: SeriesUid = None,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
@@ -101,6 +104,7 @@ def run_series(
             overwrite=overwrite,
             locator=locator,
             targets=targets,
+            into=into,
             holes=holes,
             language=language,
         )

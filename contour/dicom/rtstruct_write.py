@@ -5,14 +5,11 @@ VR cannot hold a long contour.
 """
 
 import hashlib
-import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import DataElement, Dataset
@@ -25,9 +22,10 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian
 
 import contour
-from contour.core.errors import InputRefused, NotReleased, Reason
+from contour.core.errors import InputRefused, Reason
 from contour.core.nomenclature import MAX_NAME_LENGTH, Code, lookup, validate_names
 from contour.core.structures import InterpretedType, Structure, StructureSet
+from contour.dicom.release import part_of, release, write_durably
 from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE
 from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_contour_sequence
 from contour.dicom.rtstruct_prove import prove_rtstruct
@@ -131,10 +129,10 @@ def write_rtstruct(
     sop_instance_uid, series_instance_uid = derived_uid("rtstruct", content), derived_uid("rtstruct series", content)
     instance = _instance(sop_instance_uid, series_instance_uid, options.now or datetime.now().astimezone())
     elements |= _encoded_elements(instance, data_set.SpecificCharacterSet)
-    part = output.with_name(f"{output.name}.{secrets.token_hex(4)}.part")  # another writer has another
+    part = part_of(output)
     try:
-        _write_durably(part, _file_pieces(sop_instance_uid, elements))
-        _release(part, output, prove_rtstruct(part, drawn, series, options.trace))
+        write_durably(part, _file_pieces(sop_instance_uid, elements))
+        release(part, output, prove_rtstruct(part, drawn, series, options.trace))
     finally:
         part.unlink(missing_ok=True)
     return WrittenRtstruct(
@@ -372,22 +370,3 @@ def _file_pieces(sop_instance_uid: str, elements: dict[int, bytes]) -> list[byte
     encoded_meta = DicomBytesIO()
     write_file_meta_info(encoded_meta, meta)
     return [bytes(128), b"DICM", encoded_meta.getvalue(), *(elements[tag] for tag in sorted(elements))]
-
-
-def _write_durably(path: Path, pieces: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        file.writelines(pieces)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _release(part: Path, output: Path, differences: tuple[str, ...]) -> None:
-    if differences:
-        raise NotReleased(differences)
-    part.replace(output)
-    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
-        folder: Any = os.open(output.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -363,7 +363,7 @@ def test_a_file_cut_short_on_its_way_to_the_disk_is_not_released(tmp_path, monke
     def cutting(path, pieces):
         path.write_bytes(b"".join(pieces)[:-4000])
 
-    monkeypatch.setattr(writing, "_write_durably", cutting)
+    monkeypatch.setattr(writing, "write_durably", cutting)
     with pytest.raises(NotReleased, match="truncated-file"):
         write_rtstruct(anatomy(axial()), series_on(axial()), tmp_path / "rs.dcm")
     assert list(tmp_path.iterdir()) == []
