@@ -29,6 +29,7 @@ SITE_IN_FRONT_MM = -28.0
 LEAST_SACRUM_ML = 3.0
 SACRUM_SIDEWAYS_MM = 35.0
 SACRUM_GAP = 0.5  # of the last pitch, between the last vertebra and the sacrum's top
+MOSTLY = 0.5  # of the sacrum's voxels must lie below
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,26 @@ def rib_pairs(image: SpineImage, spine: Spine) -> tuple[RibPair, ...]:
     return tuple(pairs)
 
 
-def sacrum_below(image: SpineImage, spine: Spine) -> bool:
-    """Whether the sacrum is the last vertebra's lower neighbour."""
+@dataclass(frozen=True)
+class SeenSacrum:
+    """Whether what was drawn as sacrum can be one (`there`), and whether it is the last vertebra's lower neighbour."""
+
+    there: bool
+    follows: bool
+
+
+def seen_sacrum(image: SpineImage, spine: Spine) -> SeenSacrum:
+    """A sacrum lies in line with the spine and below it: scraps elsewhere in the body tell nothing."""
     points = image.points_mm(Part.SACRUM)
-    if len(points) * image.voxel_ml < LEAST_SACRUM_ML:
-        return False
+    if not len(points):
+        return SeenSacrum(there=False, follows=False)
     heights, left, _ = spine.frame.beside(points)
-    near = np.abs(left) < SACRUM_SIDEWAYS_MM
     last = spine.vertebrae[-1]
-    return bool(near.any() and heights[near].max() >= last.bottom_mm - SACRUM_GAP * last.pitch_mm)
+    reach_mm = SACRUM_GAP * last.pitch_mm
+    below = heights <= last.bottom_mm + reach_mm
+    in_line = below & (np.abs(left) < SACRUM_SIDEWAYS_MM)
+    there = bool(below.mean() >= MOSTLY and in_line.sum() * image.voxel_ml >= LEAST_SACRUM_ML)
+    return SeenSacrum(there, there and bool(heights[in_line].max() >= last.bottom_mm - reach_mm))
 
 
 def _borne(image: SpineImage, spine: Spine, sign: int) -> frozenset[int]:

@@ -6,7 +6,7 @@ VB_T05 is the body of the fifth thoracic vertebra), and `Vertebrae`, whole verte
 `VB_unknown1`, and a finding says why.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, cropped_to_content
 from contour.core.volume import Volume
 from contour.imaging.preprocess import canonical_axes, from_canonical, to_canonical
-from contour.imaging.spine_anchors import rib_pairs, sacrum_below
+from contour.imaging.spine_anchors import rib_pairs, seen_sacrum
 from contour.imaging.vertebrae import Part, SpineImage, take_apart
 from contour.inference.engine import NetworkEngine, Progress
 from contour.inference.levels import Count, SeenVertebra, count_levels
@@ -24,6 +24,8 @@ from contour.inference.package import BODIES, FAMILIES, SPINE_LABELS
 from contour.inference.predict import Drawn, PredictOptions, predict
 
 GRID_MM = 2.0  # vertebrae are told apart on every n-th voxel of the image, at about this distance
+
+SACRUM = SPINE_LABELS[Part.SACRUM - 1]
 
 # Where labels overlap, the later one says what a voxel is.
 PAINTED = (Part.SHELL, Part.CORE, Part.ARCH, Part.JOINT, Part.CANAL, Part.RIB, Part.SACRUM)
@@ -59,31 +61,39 @@ def predict_with_families(
     plain = tuple(name for name in wanted if name not in families)
     others = tuple(name for name in SPINE_LABELS if name not in plain)
     drawn = {one.name: one for one in predict(network, volume, (*plain, *others), progress, options=options)}
-    members, findings = draw_vertebrae(tuple(drawn[name] for name in SPINE_LABELS), volume.geometry, families)
-    return Prediction((*(drawn[name] for name in plain), *members), findings)
+    found = draw_vertebrae(tuple(drawn[name] for name in SPINE_LABELS), volume.geometry, families)
+    if not found.sacrum:
+        drawn[SACRUM] = _nothing(drawn[SACRUM], SACRUM)
+    return Prediction((*(drawn[name] for name in plain), *found.members), found.findings)
 
 
-def draw_vertebrae(
-    parts: tuple[Drawn, ...], geometry: Geometry, families: tuple[str, ...]
-) -> tuple[tuple[Drawn, ...], tuple[Finding, ...]]:
-    """The members of `families` from top to bottom, and the findings on their levels.
+@dataclass(frozen=True)
+class Vertebrae:
+    """The members of families from top to bottom, findings on their levels, and whether a sacrum can be in view."""
 
-    `parts` are drawn on `geometry`, in the order of `SPINE_LABELS`.
-    """
+    members: tuple[Drawn, ...]
+    findings: tuple[Finding, ...]
+    sacrum: bool
+
+
+def draw_vertebrae(parts: tuple[Drawn, ...], geometry: Geometry, families: tuple[str, ...]) -> Vertebrae:
+    """The vertebrae that `parts` make up, drawn on `geometry`, in the order of `SPINE_LABELS`."""
     grid = _Grid.of(geometry)
     image = SpineImage(grid.painted(parts), grid.canonical_spacing_mm)
     spine = take_apart(image)
     if spine is None:
-        return tuple(_nobody(parts[0], family) for family in families), ()
+        nobody = tuple(replace(_nothing(parts[0], family), family=family) for family in families)
+        return Vertebrae(nobody, (), sacrum=True)
     ribs = rib_pairs(image, spine)
     seen = tuple(SeenVertebra(pair, v.gap_below) for pair, v in zip(ribs, spine.vertebrae, strict=True))
-    count = count_levels(seen, sacrum_below=sacrum_below(image, spine))
+    sacrum = seen_sacrum(image, spine)
+    count = count_levels(seen, sacrum_below=sacrum.follows)
     owner = grid.on_image(spine.owner_zyx)
     members: list[Drawn] = []
     for family in families:
         bone = (Part.SHELL,) if family == BODIES else (Part.SHELL, Part.ARCH)
         members += _members(family, _names(count), tuple(parts[part - 1] for part in bone), (grid, owner))
-    return tuple(members), _findings(count)
+    return Vertebrae(tuple(members), _findings(count), sacrum.there)
 
 
 @dataclass(frozen=True)
@@ -166,8 +176,8 @@ def _united(drawn: tuple[Drawn, ...]) -> Drawn:
     return Drawn(drawn[0].name, mask, (z, y, x), drawn[0].confidence, drawn[0].looked_at)
 
 
-def _nobody(part: Drawn, family: str) -> Drawn:
-    return Drawn(family, np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), 0.0, part.looked_at, family)
+def _nothing(part: Drawn, name: str) -> Drawn:
+    return Drawn(name, np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), 0.0, part.looked_at)
 
 
 def _names(count: Count) -> tuple[str, ...]:

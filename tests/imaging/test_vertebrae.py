@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from analytic_spines import LEVELS, MadeSpine, SpinePlan, kyphosis, made_spine, scoliosis, straight
 
-from contour.imaging.spine_anchors import rib_pairs, sacrum_below
+from contour.imaging.spine_anchors import SeenSacrum, rib_pairs, seen_sacrum
 from contour.imaging.vertebrae import BODY, Part, Spine, SpineImage, take_apart
 
 CHEST = LEVELS[LEVELS.index("T03") : LEVELS.index("L2") + 1]
@@ -59,7 +59,7 @@ def test_the_whole_spine_from_the_neck_to_the_sacrum():
 
     assert len(spine.vertebrae) == len(levels)
     assert agreement(made, spine, *BODY) > 0.99
-    assert sacrum_below(made.image, spine)
+    assert seen_sacrum(made.image, spine) == SeenSacrum(there=True, follows=True)
 
 
 def test_cores_that_run_into_each_other_are_parted():
@@ -187,4 +187,21 @@ def test_beyond_the_field_of_view_nothing_is_said_of_ribs():
 def test_no_sacrum_below_the_chest():
     made = made_spine(SpinePlan(CHEST))
 
-    assert not sacrum_below(made.image, taken(made))
+    assert not seen_sacrum(made.image, taken(made)).follows
+
+
+def test_scraps_of_a_sacrum_in_the_chest_tell_nothing():
+    """As a network draws them that never saw a chest without: in line with the spine and beside it, some low."""
+    made = made_spine(SpinePlan(CHEST))
+    parts = made.image.parts_zyx.copy()
+    free = parts == 0
+    scraps = np.zeros(parts.shape, dtype=bool)
+    z = parts.shape[0]
+    for start in (0, z // 3, z // 2, 2 * z // 3):
+        scraps[start : start + 12, -30:-15, 20:50] = True
+    parts[scraps & free] = Part.SACRUM
+    image = SpineImage(parts, made.image.spacing_zyx_mm)
+    spine = take_apart(image)
+    assert spine is not None
+    assert (parts == Part.SACRUM).sum() * image.voxel_ml > 3
+    assert seen_sacrum(image, spine) == SeenSacrum(there=False, follows=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contour.core.geometry import Geometry
-from contour.imaging.spine_anchors import rib_pairs, sacrum_below
+from contour.imaging.spine_anchors import rib_pairs, seen_sacrum
 from contour.imaging.vertebrae import BODY, BONE, Part, SpineImage, take_apart
 from contour.inference.levels import LEVELS, SeenVertebra, count_levels
 from scripts.spine_ct.parts import WholeSpine, body_of, canal_of, core_of, parts_of
@@ -90,7 +90,7 @@ def test_vertebrae_and_levels_of_real_label_maps(shared_data: Path, name, thinne
 
     assert spine is not None
     seen = tuple(SeenVertebra(r, v.gap_below) for r, v in zip(rib_pairs(image, spine), spine.vertebrae, strict=True))
-    count = count_levels(seen, sacrum_below=sacrum_below(image, spine))
+    count = count_levels(seen, sacrum_below=seen_sacrum(image, spine).follows)
     values = {tg263_level(level): value for level, value in known.vertebrae}
     wanted = LEVELS[LEVELS.index(first) : LEVELS.index(last) + 1]
     assert set(wanted) <= set(count.levels)
