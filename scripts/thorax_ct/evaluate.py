@@ -17,15 +17,15 @@ from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_read import read_rtstruct
 from scripts.starter.recipe import ValidationSet
 
-# Names as the clinics of the archive wrote them.
+# Names as the clinics of the archive wrote them. Their cord fills the canal, as RTOG's atlas has it: it judges both.
 CLINICAL_NAMES = {
-    "Lung L": "Lung_L",
-    "Lung R": "Lung_R",
-    "Heart": "Heart",
-    "Esophagus": "Esophagus",
-    "Spinal cord": "SpinalCord",
+    "Lung L": ("Lung_L",),
+    "Lung R": ("Lung_R",),
+    "Heart": ("Heart",),
+    "Esophagus": ("Esophagus",),
+    "Spinal cord": ("SpinalCord", "SpinalCanal"),
 }
-DRAWN_AS_NEEDED = ("SpinalCord", "Esophagus")
+DRAWN_AS_NEEDED = ("SpinalCord", "SpinalCanal", "Esophagus")
 
 
 def validation(data: Path, folder: Path) -> tuple[ValidationSet, ...]:
@@ -42,7 +42,8 @@ def clinical_case(source: Path) -> Case:
     """The CT and the structures of a case of the archive."""
     series = read_series(source)
     structures = read_rtstruct(clinical_rtstruct(source), series).structures
-    known = [(CLINICAL_NAMES[s.name], s) for s in structures if s.name in CLINICAL_NAMES and not s.empty]
+    drawn = [s for s in structures if s.name in CLINICAL_NAMES and not s.empty]
+    known = [(name, s) for s in drawn for name in CLINICAL_NAMES[s.name]]
     masks = tuple((_imported(name, s), _whole(s, series.volume.geometry)) for name, s in known)
     identity = ImportedIdentity(source.name, source.name, note="NSCLC-Radiomics (TCIA), CC BY-NC 3.0: validation only")
     return import_masks(series.volume, masks, identity)
