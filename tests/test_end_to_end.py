@@ -152,11 +152,11 @@ def test_a_real_chest_is_drawn(case: str, shared_data: Path, tmp_path: Path) -> 
     reference = read_rtstruct(clinical_rtstruct(folder), run.series)
     geometry = run.drawing.structures.geometry
     dice = {
-        CLINICAL_NAMES[s.name]: compare(s, drawn[CLINICAL_NAMES[s.name]], geometry, 3.0).dice
+        name: compare(s, drawn[name], geometry, 3.0).dice
         for s in reference.structures
-        if s.name in CLINICAL_NAMES
+        for name in CLINICAL_NAMES.get(s.name, ())
     }
     # Well below what the card states: this notices a broken path, not a bad day of training.
-    floors = {"Lung_L": 0.85, "Lung_R": 0.85, "Heart": 0.6, "SpinalCord": 0.5}
-    assert set(dice) >= {"Lung_L", "Lung_R", "SpinalCord"}
+    floors = {"Lung_L": 0.85, "Lung_R": 0.8, "Heart": 0.75, "SpinalCanal": 0.5, "Esophagus": 0.4}
+    assert set(dice) >= {"Lung_L", "Lung_R", "SpinalCanal"}
     assert all(dice[name] > floor for name, floor in floors.items() if name in dice), dice
