@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cache
 
 from contour.config import load_config, shipped_folder
-from contour.core.nomenclature import PARTIAL_SIGN, whole_name
+from contour.core.nomenclature import PARTIAL_SIGN, PRV_NAME, VERTEBRA_NAME, whole_name
 
 
 class Language(StrEnum):
@@ -39,8 +39,6 @@ class LanguageFile:
     structures: dict[str, str]
 
 
-_MARGIN = re.compile(r"(?P<organ>.+?)_PRV(?P<mm>\d{1,2})(?P<side>_[LR])?")
-_VERTEBRA = re.compile(r"(?P<kind>VB|Vert)_(?:unknown(?P<number>\d+)|(?P<level>[CTL]\d+))")
 _RIB = re.compile(r"Rib(?P<number>\d\d)(?P<side>_[LR])")
 
 
@@ -69,8 +67,8 @@ def _said(name: str, words: LanguageFile) -> str | None:
         return words.part.format(whole) if whole else None
     if name in words.structures:
         return words.structures[name]
-    margin, vertebra, rib = _MARGIN.fullmatch(name), _VERTEBRA.fullmatch(name), _RIB.fullmatch(name)
-    if margin:
+    margin, vertebra, rib = PRV_NAME.fullmatch(name), VERTEBRA_NAME.fullmatch(name), _RIB.fullmatch(name)
+    if margin and margin["mm"]:
         organ = _said(margin["organ"] + (margin["side"] or ""), words)
         return words.margin.format(organ, int(margin["mm"])) if organ else None
     if vertebra:

@@ -25,7 +25,7 @@ from contour.core.volume import Volume
 from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_merge import merge_rtstruct
-from contour.dicom.rtstruct_read import read_rtstruct
+from contour.dicom.rtstruct_read import read_contours, require_of_study
 from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
 from contour.imaging.body import body_mask
@@ -144,7 +144,9 @@ def contour_series(
             series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
             targets, about = read_targets(options.targets, protocol, series) if options.targets else ((), ())
             if options.into is not None:
-                read_rtstruct(options.into, series, names=())  # what cannot be merged into shows before the work
+                require_of_study(
+                    read_contours(options.into), series
+                )  # what cannot be merged into shows before the work
         with clock.stage("draw"):
             drawing = draw_structures(
                 series.volume, protocol, networks, locator=options.locator, targets=targets, progress=tell

@@ -60,14 +60,14 @@ def lookup(name: str) -> NomenclatureEntry | None:
     entry = _table().get(_OTHERWISE_SAID.get(name, name))
     if entry is not None:
         return replace(entry, name=name)
-    margin = _PRV.fullmatch(name)
+    margin = PRV_NAME.fullmatch(name)
     if margin is not None:
         organ = _table().get(margin["organ"] + (margin["side"] or ""))
         return replace(organ, name=name, interpreted_type=InterpretedType.AVOIDANCE, code=None) if organ else None
     organ_name, _, less = name.partition("-")
     if _LESS.fullmatch(less) and organ_name in _table():
         return replace(_table()[organ_name], name=name, code=None)
-    vertebra = _VERTEBRA.fullmatch(name)
+    vertebra = VERTEBRA_NAME.fullmatch(name)
     if vertebra is not None:
         return _vertebra_entry(name, vertebra)
     target = _TARGET.match(name)
@@ -122,12 +122,12 @@ def validate_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 _NAME = re.compile(r"[A-Za-z_~][A-Za-z0-9_~^+.!-]*", re.ASCII)
-_PRV = re.compile(r"(?P<organ>.+?)_PRV\d{0,2}(?P<side>_[LR])?")
+PRV_NAME = re.compile(r"(?P<organ>.+?)_PRV(?P<mm>\d{0,2})(?P<side>_[LR])?")
 _LESS = re.compile(r"I?[GCP]TV.*|ITV.*")
 _TARGET = re.compile(r"[GCP]TV(?![a-z]{3})")
 # Names that are drawn though TG-263 has another, or none: whole vertebrae as a family look like their bodies.
 _OTHERWISE_SAID = {"Mandible": "Bone_Mandible", "Vertebrae": "VBs"}
-_VERTEBRA = re.compile(r"(?P<kind>VB|Vert)_(?:unknown(?P<number>\d+)|(?P<level>[CTL]\d+))")
+VERTEBRA_NAME = re.compile(r"(?P<kind>VB|Vert)_(?:unknown(?P<number>\d+)|(?P<level>[CTL]\d+))")
 _TARGETS = {
     "GTV": (InterpretedType.GTV, (255, 0, 0)),
     "CTV": (InterpretedType.CTV, (255, 128, 192)),

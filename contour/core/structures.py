@@ -34,12 +34,8 @@ class Provenance:
     sha256: str
 
 
-@dataclass(frozen=True)
-class CroppedMask:
-    """A mask on a grid, of which only a part is held: `mask_zyx` covers the voxels from `offset_zyx` on.
-
-    Outside of that part nothing is inside. The offset may lie beyond the grid's borders while something is computed.
-    """
+class OnGrid:
+    """What holds a part of a grid as a mask: `mask_zyx` covers the voxels from `offset_zyx` on."""
 
     mask_zyx: Mask
     offset_zyx: tuple[int, int, int]
@@ -55,6 +51,17 @@ class CroppedMask:
         """Whether no voxel is inside."""
         return not self.mask_zyx.any()
 
+
+@dataclass(frozen=True)
+class CroppedMask(OnGrid):
+    """A mask on a grid, of which only a part is held: `mask_zyx` covers the voxels from `offset_zyx` on.
+
+    Outside of that part nothing is inside. The offset may lie beyond the grid's borders while something is computed.
+    """
+
+    mask_zyx: Mask
+    offset_zyx: tuple[int, int, int]
+
     def within(self, box: Box) -> Mask:
         """A copy of the mask on the voxels of `box`, which may hold more, or less."""
         result = np.zeros(box.shape_zyx, dtype=bool)
@@ -68,7 +75,7 @@ class CroppedMask:
 
 
 @dataclass(frozen=True)
-class Structure:
+class Structure(OnGrid):
     """A named mask, cropped to its own box on the grid of its structure set.
 
     `mask_zyx` covers the voxels from `offset_zyx` on. Structures may overlap and nest. `confidence` is a number from
@@ -84,17 +91,6 @@ class Structure:
     confidence: float | None = None
     provenance: Provenance | None = None
     derivation: str = ""
-
-    @property
-    def box(self) -> Box:
-        """Where the mask lies on the structure set's grid."""
-        z, y, x = (a + n for a, n in zip(self.offset_zyx, self.mask_zyx.shape, strict=True))
-        return Box(self.offset_zyx, (z, y, x))
-
-    @property
-    def empty(self) -> bool:
-        """Whether no voxel is inside."""
-        return not self.mask_zyx.any()
 
     def full_mask(self, shape_zyx: tuple[int, int, int]) -> Mask:
         """The mask on the whole grid of `shape_zyx` voxels."""

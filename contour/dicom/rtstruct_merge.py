@@ -20,7 +20,7 @@ import contour
 from contour.core.errors import InputRefused, Reason
 from contour.dicom.release import part_of, release, write_durably
 from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE, RoiDefinition, RtstructContents
-from contour.dicom.rtstruct_read import read_contours, read_rtstruct
+from contour.dicom.rtstruct_read import read_contours, require_of_study
 from contour.dicom.series import ImageSeries
 from contour.dicom.uids import derived_uid
 
@@ -50,14 +50,14 @@ def merge_rtstruct(
     structure set is not approved; otherwise it stays, and ours is left out.
 
     Raises:
-        InputRefused: as `read_rtstruct`, of either file; `unsupported-transfer-syntax` if `existing` is neither
+        InputRefused: as `require_of_study`, of either file; `unsupported-transfer-syntax` if `existing` is neither
             implicit nor explicit little endian; `no-structures` if nothing of `ours` may come in.
         NotReleased: the file does not hold what it should.
         OSError: the disk.
     """
-    for path in (existing, ours):
-        read_rtstruct(path, series, names=())  # of this patient, study and frame of reference
     old, new = read_contours(existing), read_contours(ours)
+    for contents in (old, new):
+        require_of_study(contents, series)  # each ROI states its own frame of reference, and keeps it
     if old.transfer_syntax_uid not in SYNTAXES:
         allowed = ", ".join(SYNTAXES)
         raise InputRefused(Reason.UNSUPPORTED_TRANSFER_SYNTAX, str(existing), old.transfer_syntax_uid, allowed)

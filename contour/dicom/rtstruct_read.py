@@ -23,7 +23,7 @@ from contour.dicom.series import ImageSeries
 from contour.imaging.contours import Contours
 from contour.imaging.rasterise import rasterise
 
-__all__ = ["PlacedContours", "place_contours", "read_contours", "read_roi", "read_rtstruct"]
+__all__ = ["PlacedContours", "place_contours", "read_contours", "read_roi", "read_rtstruct", "require_of_study"]
 
 # A contour further from its slice than this part of the slice spacing was drawn on other slices.
 OFF_SLICE_FRACTION = 0.05
@@ -48,16 +48,26 @@ def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | N
             `contour-off-slice` if a contour lies further than 5 % of the slice spacing from every slice.
     """
     contents = read_contours(path)
-    if contents.sop_class_uid != RT_STRUCTURE_SET_STORAGE:
-        found = f"SOP Class {contents.sop_class_uid[:64]!r}"
-        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), found, f"{RT_STRUCTURE_SET_STORAGE}, RTSTRUCT")
-    _require_same_patient(contents, series)
-    _require_clear_numbers(contents)
+    require_of_study(contents, series)
     rois = _selected(contents, names)
     for roi in rois:
         _require_same_frame(contents, roi, series)
     structures = tuple(_structure(contents, roi, series) for roi in rois)
     return StructureSet(contents.label[:MAX_NAME_LENGTH], series.volume.geometry, structures)
+
+
+def require_of_study(contents: RtstructContents, series: ImageSeries) -> None:
+    """Refuses what is no structure set of the images' patient and study, or unclear in which contours are whose.
+
+    Raises:
+        InputRefused: as `read_rtstruct`, of what does not concern a single ROI.
+    """
+    if contents.sop_class_uid != RT_STRUCTURE_SET_STORAGE:
+        found = f"SOP Class {contents.sop_class_uid[:64]!r}"
+        allowed = f"{RT_STRUCTURE_SET_STORAGE}, RTSTRUCT"
+        raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(contents.path), found, allowed)
+    _require_same_patient(contents, series)
+    _require_clear_numbers(contents)
 
 
 def read_roi(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries) -> Structure:
