@@ -35,7 +35,7 @@ from contour.imaging.preview import PreviewOptions, write_preview
 from contour.inference.engine import NetworkEngine
 from contour.inference.locate import Location, locate
 from contour.inference.predict import PredictOptions
-from contour.inference.spine import predict_with_families
+from contour.inference.steps import predict_with_steps
 from contour.languages import Language, local_name
 from contour.library import DRAWN_BY_VALUE
 from contour.qa.completeness import Standing, standings, summary
@@ -331,7 +331,7 @@ def _drawn_within(
     finished, ends_early = {}, False
     members: dict[str, tuple[ProtocolStructure, ...]] = {}
     options = PredictOptions(within=part)
-    prediction = predict_with_families(network, volume, tuple(wanted), progress, options=options)
+    prediction = predict_with_steps(network, volume, tuple(wanted), progress, options=options)
     for drawn in prediction.drawn:
         rule = replace(wanted[drawn.family or drawn.name], name=drawn.name)
         if drawn.family:

@@ -100,6 +100,16 @@ def from_canonical(array_zyx: NDArray[np.generic], geometry: Geometry) -> NDArra
     return array_zyx[step].transpose(tuple(int(i) for i in np.argsort(order)))
 
 
+def box_from_canonical(box: Box, geometry: Geometry) -> Box:
+    """A box of the canonical grid on `canonical_geometry(geometry)` as one on `geometry`."""
+    order, flips = canonical_axes(geometry)
+    start, stop = [0, 0, 0], [0, 0, 0]
+    for canonical, (axis, flipped) in enumerate(zip(order, flips, strict=True)):
+        first, last, n = box.start_zyx[canonical], box.stop_zyx[canonical], geometry.shape_zyx[axis]
+        start[axis], stop[axis] = (n - last, n - first) if flipped else (first, last)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
 def at_spacing(volume: Volume, spacing_zyx_mm: tuple[float, float, float]) -> Volume:
     """`volume` in canonical orientation, resampled linearly to voxels of `spacing_zyx_mm`; float32."""
     source = canonical_geometry(volume.geometry)

@@ -31,6 +31,7 @@ SPINE_LABELS = (
     "VertebralJoint",
 )
 BODIES, WHOLE_VERTEBRAE = "VBs", "Vertebrae"
+LUNGS = ("Lung_L", "Lung_R")  # what the step `aerated_lungs` takes
 FAMILIES = {BODIES: "VB_", WHOLE_VERTEBRAE: "Vert_"}
 
 PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -70,9 +71,11 @@ class Step(StrEnum):
     """What is made of a network's labels beyond themselves.
 
     `VERTEBRAE`: each vertebra on its own, with its level where the image tells it: see `contour.inference.spine`.
+    `AERATED_LUNGS`: the lungs with the aerated lung beside them that was left out: see `contour.imaging.aeration`.
     """
 
     VERTEBRAE = "vertebrae"
+    AERATED_LUNGS = "aerated_lungs"
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ class Manifest:
                 raise ValueError(f"also {label.also} of {label.name}: names of other labels")
         if Step.VERTEBRAE in self.steps and not set(SPINE_LABELS) <= set(self.names):
             raise ValueError(f"steps {Step.VERTEBRAE}: needs the labels {', '.join(SPINE_LABELS)}")
+        if Step.AERATED_LUNGS in self.steps and not (set(LUNGS) <= set(self.names) and self.modality is Modality.CT):
+            raise ValueError(f"steps {Step.AERATED_LUNGS}: needs the labels {', '.join(LUNGS)}, on CT")
 
     @property
     def names(self) -> tuple[str, ...]:

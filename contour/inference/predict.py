@@ -11,9 +11,9 @@ import numpy as np
 
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
-from contour.core.structures import Mask
+from contour.core.structures import Mask, OnGrid
 from contour.core.volume import Volume
-from contour.imaging.preprocess import canonical_axes, canonical_geometry, from_canonical, network_grid, preprocess
+from contour.imaging.preprocess import box_from_canonical, canonical_geometry, from_canonical, network_grid, preprocess
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
@@ -38,7 +38,7 @@ class PredictOptions:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(OnGrid):
     """A structure as the network drew it, before the protocol's rules: a mask cropped to its box on the image's grid.
 
     `confidence` (0 to 1) is the Dice that the network expects of its own drawing: twice the probability inside it,
@@ -57,6 +57,11 @@ class Drawn:
     confidence: float
     looked_at: Box
     family: str | None = None
+
+
+def nothing(like: Drawn, name: str) -> Drawn:
+    """A structure that was looked for where `like` was, and not found."""
+    return Drawn(name, np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), 0.0, like.looked_at)
 
 
 def predict(
@@ -102,7 +107,7 @@ def predict(
     for logits_cyx in network.planes(region, progress or _silent):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
-    looked_at = _box_on_image(_painted(sampling), volume.geometry)
+    looked_at = box_from_canonical(_painted(sampling), volume.geometry)
     drawn = []
     for label, channels in zip(labels, structures, strict=True):
         mask, offset = _on_image(*painter.drawn(channels), volume.geometry)
@@ -161,18 +166,8 @@ def _on_image(
 ) -> tuple[Mask, tuple[int, int, int]]:
     """A cropped mask of the canonical grid as one of the grid `geometry`."""
     z, y, x = (start + n for start, n in zip(offset_zyx, mask_zyx.shape, strict=True))
-    placed = _box_on_image(Box(offset_zyx, (z, y, x)), geometry) if mask_zyx.size else Box((0, 0, 0), (0, 0, 0))
+    placed = box_from_canonical(Box(offset_zyx, (z, y, x)), geometry) if mask_zyx.size else Box((0, 0, 0), (0, 0, 0))
     return np.ascontiguousarray(from_canonical(mask_zyx, geometry)), placed.start_zyx
-
-
-def _box_on_image(box: Box, geometry: Geometry) -> Box:
-    """A box of the canonical grid as one of the grid `geometry`."""
-    order, flips = canonical_axes(geometry)
-    start, stop = [0, 0, 0], [0, 0, 0]
-    for canonical, (axis, flipped) in enumerate(zip(order, flips, strict=True)):
-        first, last, n = box.start_zyx[canonical], box.stop_zyx[canonical], geometry.shape_zyx[axis]
-        start[axis], stop[axis] = (n - last, n - first) if flipped else (first, last)
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _silent(_: float) -> None:

@@ -14,57 +14,17 @@ from numpy.typing import NDArray
 from contour.core.geometry import Geometry
 from contour.core.report import Finding, Severity
 from contour.core.structures import Mask, cropped_to_content
-from contour.core.volume import Volume
 from contour.imaging.preprocess import canonical_axes, from_canonical, to_canonical
 from contour.imaging.spine_anchors import rib_pairs, seen_sacrum
 from contour.imaging.vertebrae import Part, SpineImage, take_apart
-from contour.inference.engine import NetworkEngine, Progress
 from contour.inference.levels import Count, SeenVertebra, count_levels
-from contour.inference.package import BODIES, FAMILIES, SPINE_LABELS
-from contour.inference.predict import Drawn, PredictOptions, predict
+from contour.inference.package import BODIES, FAMILIES
+from contour.inference.predict import Drawn, nothing
 
 GRID_MM = 2.0  # vertebrae are told apart on every n-th voxel of the image, at about this distance
 
-SACRUM = SPINE_LABELS[Part.SACRUM - 1]
-
 # Where labels overlap, the later one says what a voxel is.
 PAINTED = (Part.SHELL, Part.CORE, Part.ARCH, Part.JOINT, Part.CANAL, Part.RIB, Part.SACRUM)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network draws of what was asked for, and what a person should know about it."""
-
-    drawn: tuple[Drawn, ...]
-    findings: tuple[Finding, ...] = ()
-
-
-def predict_with_families(
-    network: NetworkEngine,
-    volume: Volume,
-    wanted: tuple[str, ...],
-    progress: Progress | None = None,
-    *,
-    options: PredictOptions | None = None,
-) -> Prediction:
-    """As `predict`, for names of structures and of families: of a family, each member is a structure of its own.
-
-    A member says in `Drawn.family` what it was asked for as. A family without members is there with an empty mask.
-
-    Raises:
-        PackageError, InputRefused: as `predict`.
-    """
-    options = options or PredictOptions()
-    families = tuple(name for name in wanted if name in FAMILIES and name in network.manifest.offered)
-    if not families:
-        return Prediction(predict(network, volume, wanted, progress, options=options))
-    plain = tuple(name for name in wanted if name not in families)
-    others = tuple(name for name in SPINE_LABELS if name not in plain)
-    drawn = {one.name: one for one in predict(network, volume, (*plain, *others), progress, options=options)}
-    found = draw_vertebrae(tuple(drawn[name] for name in SPINE_LABELS), volume.geometry, families)
-    if not found.sacrum:
-        drawn[SACRUM] = _nothing(drawn[SACRUM], SACRUM)
-    return Prediction((*(drawn[name] for name in plain), *found.members), found.findings)
 
 
 @dataclass(frozen=True)
@@ -82,7 +42,7 @@ def draw_vertebrae(parts: tuple[Drawn, ...], geometry: Geometry, families: tuple
     image = SpineImage(grid.painted(parts), grid.canonical_spacing_mm)
     spine = take_apart(image)
     if spine is None:
-        nobody = tuple(replace(_nothing(parts[0], family), family=family) for family in families)
+        nobody = tuple(replace(nothing(parts[0], family), family=family) for family in families)
         return Vertebrae(nobody, (), sacrum=True)
     ribs = rib_pairs(image, spine)
     seen = tuple(SeenVertebra(pair, v.gap_below) for pair, v in zip(ribs, spine.vertebrae, strict=True))
@@ -174,10 +134,6 @@ def _united(drawn: tuple[Drawn, ...]) -> Drawn:
         mask[tuple(slice(int(a), int(a) + n) for a, n in zip(first, one.mask_zyx.shape, strict=True))] |= one.mask_zyx
     z, y, x = (int(a) for a in start)
     return Drawn(drawn[0].name, mask, (z, y, x), drawn[0].confidence, drawn[0].looked_at)
-
-
-def _nothing(part: Drawn, name: str) -> Drawn:
-    return Drawn(name, np.zeros((0, 0, 0), dtype=bool), (0, 0, 0), 0.0, part.looked_at)
 
 
 def _names(count: Count) -> tuple[str, ...]:
