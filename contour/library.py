@@ -1,4 +1,4 @@
-"""What this installation offers by name: the protocols and model packages that ship, and those of a site's own."""
+"""What this installation offers by name: protocols, planning systems and model packages, and those of a site's own."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from contour.config import config_mistakes, load_config, shipped_folder
 from contour.core.errors import ConfigError, PackageError
 from contour.core.nomenclature import known_names, lookup, validate_names
+from contour.core.planning_system import PlanningSystem
 from contour.core.protocol import Protocol
 from contour.inference.package import PACKAGE_NAME, ModelPackage, available_packages, load_package
 
@@ -50,6 +51,27 @@ def load_protocol(name_or_path: str, folders: tuple[Path, ...] = ()) -> Protocol
     for problem in _name_mistakes(path, protocol):
         raise problem
     return protocol
+
+
+def planning_system_files() -> tuple[Path, ...]:
+    """The files of the planning systems that are known, by name."""
+    return tuple(sorted((shipped_folder("configs") / "tps").glob("*.yaml")))
+
+
+def load_planning_system(name_or_path: str) -> PlanningSystem:
+    """The planning system called so, or the one in the YAML file of that path.
+
+    Raises:
+        ConfigError: there is none, or the file has a mistake.
+    """
+    path = Path(name_or_path)
+    if path.suffix in YAML_SUFFIXES:
+        return load_config(path, PlanningSystem)
+    files = {file.stem: file for file in planning_system_files()}
+    if name_or_path not in files:
+        found, allowed = "is not known", f"a YAML file, or one of {', '.join(files)}"
+        raise ConfigError(f"planning system {name_or_path}", found, allowed)
+    return load_config(files[name_or_path], PlanningSystem)
 
 
 def protocol_mistakes(

@@ -17,6 +17,7 @@ from contour import __version__
 from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
 from contour.core.geometry import Box, Geometry
 from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup, whole_name
+from contour.core.planning_system import GENERIC, PlanningSystem
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
 from contour.core.staging import staged
@@ -26,7 +27,7 @@ from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_merge import merge_rtstruct
 from contour.dicom.rtstruct_read import read_contours, require_of_study
-from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
+from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
 from contour.imaging.body import body_mask
 from contour.imaging.contours import TraceOptions
@@ -65,8 +66,8 @@ class RunOptions:
 
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
     structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
-    the result is a new version of that (`merge_rtstruct`). `holes` says how holes are written, `language` in which
-    language the report and the ROIs' descriptions name structures beside TG-263.
+    the result is a new version of that (`merge_rtstruct`). `system` is the planning system that is to take the file,
+    `language` the one in which the report and the ROIs name structures beside TG-263.
     """
 
     series_instance_uid: str | None = None
@@ -75,7 +76,7 @@ class RunOptions:
     locator: NetworkEngine | None = None
     targets: TargetSource | None = None
     into: Path | None = None
-    holes: HoleStyle = HoleStyle.NESTED
+    system: PlanningSystem = GENERIC
     language: Language = Language.ENGLISH
 
 
@@ -136,6 +137,7 @@ def contour_series(
     """
     tell = progress or _silent
     _refuse_used_folder(output, options)
+    _refuse_unfit_names(protocol, options.system)
     clock = _Clock()
     # Staged from the start: a folder that cannot be written to shows before the work, not after it.
     with staged(output) as stage:
@@ -390,7 +392,7 @@ def _write(
     try:
         names = {s.name: local for s in structures.structures if (local := local_name(s.name, options.language))}
         note = summary(drawing.standings)
-        writing = WriteOptions(trace=trace, note=note, holes=options.holes, local_names=names)
+        writing = WriteOptions(trace=trace, note=note, system=options.system, local_names=names)
         written = write_rtstruct(structures, series, path, writing)
     except NotReleased as error:
         return None, error.differences
@@ -411,6 +413,16 @@ def _merge(existing: Path, path: Path, series: ImageSeries) -> tuple[str | None,
     said = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
     severity = Severity.CHECK if merged.kept_out else Severity.INFO
     return merged.sop_instance_uid, (), (Finding("merged", severity, f"Into {existing.name}, {said}."),)
+
+
+def _refuse_unfit_names(protocol: Protocol, system: PlanningSystem) -> None:
+    """Nothing is drawn that the planning system could not hold under its name."""
+    written = [rule.name for rule in protocol.structures] + [rule.name for rule in protocol.derived if not rule.helper]
+    for name in written:
+        if len(name) > system.name_length or system.forbidden_in(name):
+            but = f" without {system.forbidden_characters}" if system.forbidden_characters else ""
+            allowed = f"{system.name_length} characters{but} for {system.title}"
+            raise ConfigError(f"protocol {protocol.name}", f"the name {name!r}", allowed)
 
 
 def _refuse_used_folder(output: Path, options: RunOptions) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from contour.cli.failures import ExitCode
-from contour.cli.options import Json, SeriesUid, read
+from contour.cli.options import Json, SeriesUid, System, planning_system, read
 from contour.cli.terminal import findings_table, output, print_json
+from contour.core.planning_system import GENERIC
 from contour.core.report import Severity
 from contour.dicom.rtstruct_check import check_rtstruct
 
@@ -19,11 +20,12 @@ def check(
         Path | None, typer.Option("--series", "-s", help="Folder of the images it was drawn on.")
     ] = None,
     series_uid: SeriesUid = None,
+    tps: System = GENERIC.name,
     as_json: Json = False,
 ) -> None:
     """Look for what makes an RTSTRUCT untrustworthy or unreadable; exit code 2 if a finding says stop."""
     series = read(series_folder, series_uid) if series_folder else None
-    findings = check_rtstruct(rtstruct, series)
+    findings = check_rtstruct(rtstruct, series, planning_system(tps))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     elif findings:

@@ -8,15 +8,16 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from contour.cli.options import Holes, Overwrite, SeriesFolder, SeriesUid, read
+from contour.cli.options import Holes, Overwrite, SeriesFolder, SeriesUid, System, planning_system, read
 from contour.cli.terminal import output
 from contour.core.errors import ConfigError, InputRefused, Reason
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import lookup
+from contour.core.planning_system import GENERIC
 from contour.core.staging import staged
 from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
 from contour.dicom.rtstruct_read import read_rtstruct
-from contour.dicom.rtstruct_write import GenerationAlgorithm, HoleStyle, WriteOptions, write_rtstruct
+from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
 from contour.imaging.nifti import read_nifti_array, read_nifti_geometry, write_nifti
 
 GRID_TOLERANCE_MM = 0.05  # NIfTI headers hold single-precision numbers
@@ -54,7 +55,8 @@ def to_rtstruct(
     output_file: Annotated[Path, typer.Option("--output", "-o", help="The RTSTRUCT to write.")],
     series_uid: SeriesUid = None,
     label: Annotated[str, typer.Option("--label", help="Structure Set Label, at most 16 characters.")] = "CONVERTED",
-    holes: Holes = HoleStyle.NESTED,
+    tps: System = GENERIC.name,
+    holes: Holes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """An RTSTRUCT from masks that lie on the grid of the images; written, proven and only then released."""
@@ -62,7 +64,7 @@ def to_rtstruct(
     series = read(series_folder, series_uid)
     structures = tuple(_structure(path, series.volume.geometry) for path in _mask_files(masks))
     # Who or what drew the masks is not known here.
-    options = WriteOptions(generation=GenerationAlgorithm.UNKNOWN, holes=holes)
+    options = WriteOptions(generation=GenerationAlgorithm.UNKNOWN, system=planning_system(tps, holes))
     drawn = StructureSet(label, series.volume.geometry, structures)
     with staged(output_file.parent) as stage:
         written = write_rtstruct(drawn, series, stage / output_file.name, options)

@@ -27,6 +27,7 @@ from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
+from contour.cli.tps import list_systems, show_system
 from contour.cli.train import train
 from contour.core.errors import ContourError
 
@@ -70,6 +71,10 @@ def build_app() -> typer.Typer:
     protocols.command("show")(show_protocol)
     protocols.command("check")(check_protocol)
     app.add_typer(protocols, name="protocols")
+    systems = typer.Typer(help="What planning systems take of a structure set.", no_args_is_help=True)
+    systems.command("list")(list_systems)
+    systems.command("show")(show_system)
+    app.add_typer(systems, name="tps")
     models = typer.Typer(help="What draws: the model packages.", no_args_is_help=True)
     models.command("list")(list_models)
     models.command("show")(show_model)

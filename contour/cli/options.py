@@ -1,18 +1,19 @@
 """Options that several commands take."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from contour.core.errors import ConfigError
+from contour.core.planning_system import HoleStyle, PlanningSystem
 from contour.core.protocol import Protocol
 from contour.dicom.read_series import read_series
-from contour.dicom.rtstruct_write import HoleStyle
 from contour.dicom.series import ImageSeries
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
-from contour.library import locator_for
+from contour.library import load_planning_system, locator_for
 
 SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
 SeriesUid = Annotated[
@@ -31,7 +32,12 @@ ProtocolFolders = Annotated[
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the networks.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
 Holes = Annotated[
-    HoleStyle, typer.Option("--holes", help="Write holes as contours within contours, or cut in along a channel.")
+    HoleStyle | None,
+    typer.Option("--holes", help="Holes as contours within contours, or cut in along a channel; by default as --tps."),
+]
+System = Annotated[
+    str,
+    typer.Option("--tps", envvar="CONTOUR_TPS", help="Planning system that takes the file: a name or a YAML file."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
@@ -41,6 +47,12 @@ Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, max=100.
 def read(folder: Path, series_uid: str | None = None) -> ImageSeries:
     """The series in `folder`."""
     return read_series(folder, series_instance_uid=series_uid)
+
+
+def planning_system(name_or_path: str, holes: HoleStyle | None = None) -> PlanningSystem:
+    """The planning system that `--tps` names, with `--holes` if that is given."""
+    system = load_planning_system(name_or_path)
+    return system if holes is None else replace(system, holes=holes)
 
 
 def session_options(engine: Engine, threads: int | None) -> SessionOptions:

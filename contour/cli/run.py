@@ -19,9 +19,11 @@ from contour.cli.options import (
     Overwrite,
     ProtocolFolders,
     SeriesUid,
+    System,
     Threads,
     open_checkpoint,
     open_locator,
+    planning_system,
     session_options,
 )
 from contour.cli.terminal import (
@@ -34,9 +36,9 @@ from contour.cli.terminal import (
     print_json,
     stage_bars,
 )
+from contour.core.planning_system import GENERIC
 from contour.core.protocol import Protocol
 from contour.core.report import Severity
-from contour.dicom.rtstruct_write import HoleStyle
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
 from contour.languages import Language, column_title
@@ -81,7 +83,8 @@ def run_series(
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
-    holes: Holes = HoleStyle.NESTED,
+    tps: System = GENERIC.name,
+    holes: Holes = None,
     language: Annotated[
         Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
     ] = Language.ENGLISH,
@@ -105,7 +108,7 @@ def run_series(
             locator=locator,
             targets=targets,
             into=into,
-            holes=holes,
+            system=planning_system(tps, holes),
             language=language,
         )
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from contour.core.structures import InterpretedType
 
-MAX_NAME_LENGTH = 16
+MAX_NAME_LENGTH = 16  # TG-263 report, section 7.2: what most systems can hold
 PARTIAL_SIGN = "~"  # TG-263, guiding principle for structures that are not there in whole
 UNNAMED_COLOR_RGB = (255, 255, 255)  # of what stands in no table
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contour.core.nomenclature import MAX_NAME_LENGTH
+from contour.core.planning_system import GENERIC, HoleStyle, PlanningSystem
 from contour.core.report import Finding, Severity
 from contour.dicom.decimals import MAX_DS_BYTES
 from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE, GeometricType, RoiContours, RtstructContents
 from contour.dicom.rtstruct_parse import read_contours
-from contour.dicom.rtstruct_read import place_contours
+from contour.dicom.rtstruct_read import PlacedContours, place_contours
 from contour.dicom.series import ImageSeries
 
 Key = TypeVar("Key", int, str)
@@ -27,32 +28,36 @@ PLANE_TOLERANCE_MM = 0.01  # IHE-RO BRTO: positions along the normal agree withi
 OUTSIDE_TOLERANCE_VOXELS = 1.0
 
 
-def check_rtstruct(path: Path, series: ImageSeries | None) -> tuple[Finding, ...]:
+def check_rtstruct(path: Path, series: ImageSeries | None, system: PlanningSystem = GENERIC) -> tuple[Finding, ...]:
     """What is wrong with the RTSTRUCT at `path`, by itself or, where given, against the images it was drawn on.
+
+    `system` is the planning system that is to take it.
 
     Raises:
         InputRefused: as `read_contours`: a file that cannot be read at all.
     """
-    return check_contents(read_contours(path), series)
+    return check_contents(read_contours(path), series, system)
 
 
-def check_contents(contents: RtstructContents, series: ImageSeries | None) -> tuple[Finding, ...]:
+def check_contents(
+    contents: RtstructContents, series: ImageSeries | None, system: PlanningSystem = GENERIC
+) -> tuple[Finding, ...]:
     """The findings of `check_rtstruct` on contents that have been read; the most severe first."""
     findings = [
-        *_object_findings(contents),
-        *_roi_findings(contents),
+        *_object_findings(contents, system),
+        *_roi_findings(contents, system),
         *_linkage_findings(contents),
         *_frame_findings(contents),
     ]
     if series is not None:
         findings += _identity_findings(contents, series)
     for item in contents.contours:
-        findings += _contour_findings(contents, item, series)
+        findings += _contour_findings(contents, item, series, system)
     order = (Severity.STOP, Severity.CHECK, Severity.INFO)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def _object_findings(contents: RtstructContents) -> Iterator[Finding]:
+def _object_findings(contents: RtstructContents, system: PlanningSystem) -> Iterator[Finding]:
     if contents.sop_class_uid != RT_STRUCTURE_SET_STORAGE:
         found = f"SOP Class {contents.sop_class_uid!r}; allowed: {RT_STRUCTURE_SET_STORAGE} (RT Structure Set Storage)"
         yield Finding("wrong-sop-class", Severity.STOP, found)
@@ -60,14 +65,19 @@ def _object_findings(contents: RtstructContents) -> Iterator[Finding]:
         yield Finding("wrong-modality", Severity.STOP, f"Modality {contents.modality!r}; allowed: RTSTRUCT")
     if not contents.label:
         yield Finding("label-missing", Severity.CHECK, "Structure Set Label is empty; allowed: 1 to 16 characters")
-    elif len(contents.label) > MAX_NAME_LENGTH:
-        message = f"Structure Set Label {contents.label!r} has {len(contents.label)} characters; allowed: 16"
-        yield Finding("label-too-long", Severity.CHECK, message)
+    elif len(contents.label) > system.label_length:
+        found = f"Structure Set Label {contents.label!r} has {len(contents.label)} characters"
+        yield Finding("label-too-long", Severity.CHECK, f"{found}; allowed: {system.label_length}")
+    if system.forbidden_in(contents.label):
+        message = f"Structure Set Label {contents.label!r}; allowed: none of {system.forbidden_characters}"
+        yield Finding("label-characters", Severity.CHECK, message)
     if not contents.rois:
         yield Finding("no-rois", Severity.STOP, "Structure Set ROI Sequence has no item; allowed: one or more")
+    if system.rois is not None and len(contents.rois) > system.rois:
+        yield Finding("too-many-rois", Severity.CHECK, f"{len(contents.rois)} ROIs; allowed: {system.rois}")
 
 
-def _roi_findings(contents: RtstructContents) -> Iterator[Finding]:
+def _roi_findings(contents: RtstructContents, system: PlanningSystem) -> Iterator[Finding]:
     for number in _repeated(roi.number for roi in contents.rois):
         names = ", ".join(repr(roi.name) for roi in contents.rois if roi.number == number)
         message = f"ROI Number {number} stands for {names}; allowed: a number of its own for each ROI"
@@ -81,9 +91,12 @@ def _roi_findings(contents: RtstructContents) -> Iterator[Finding]:
             yield Finding(
                 "roi-name-missing", Severity.CHECK, f"ROI {roi.number} has no name; allowed: 1 to 16 characters"
             )
-        elif len(roi.name) > MAX_NAME_LENGTH:
-            message = f"ROI Name {roi.name!r} has {len(roi.name)} characters; allowed: {MAX_NAME_LENGTH}"
+        elif len(roi.name) > system.name_length:
+            message = f"ROI Name {roi.name!r} has {len(roi.name)} characters; allowed: {system.name_length}"
             yield Finding("roi-name-too-long", Severity.CHECK, message, structure=roi.name)
+        if system.forbidden_in(roi.name):
+            message = f"ROI Name {roi.name!r}; allowed: none of {system.forbidden_characters}"
+            yield Finding("roi-name-characters", Severity.CHECK, message, structure=roi.name)
         item = contents.contours_of(roi.number)
         if item is None or item.points_lps_mm.size == 0:
             message = f"ROI {roi.number} {roi.name!r} has no contour; allowed: at least one"
@@ -154,7 +167,9 @@ def _identity_findings(contents: RtstructContents, series: ImageSeries) -> Itera
             yield Finding("frame-of-reference-mismatch", Severity.STOP, message, structure=roi.name)
 
 
-def _contour_findings(contents: RtstructContents, item: RoiContours, series: ImageSeries | None) -> list[Finding]:
+def _contour_findings(
+    contents: RtstructContents, item: RoiContours, series: ImageSeries | None, system: PlanningSystem
+) -> list[Finding]:
     report = _ContourReport(_name(contents, item.roi_number), item)
     closed = item.closed
     counts = item.point_counts
@@ -178,6 +193,7 @@ def _contour_findings(contents: RtstructContents, item: RoiContours, series: Ima
     if item.longest_decimal > MAX_DS_BYTES:
         message = f"a coordinate has {item.longest_decimal} characters; allowed: {MAX_DS_BYTES}"
         findings.append(Finding("decimal-too-long", Severity.CHECK, message, structure=report.name))
+    findings += _size_findings(item, report, system)
     findings += _reference_findings(contents, item, report, series)
     if series is None:
         bent = closed & (_thickness_mm(item) > PLANE_TOLERANCE_MM)
@@ -187,8 +203,27 @@ def _contour_findings(contents: RtstructContents, item: RoiContours, series: Ima
             )
         )
     else:
-        findings += _placement_findings(item, report, series)
+        findings += _placement_findings(item, report, series, system)
     return [finding for finding in findings if finding is not None]
+
+
+def _size_findings(item: RoiContours, report: "_ContourReport", system: PlanningSystem) -> list[Finding | None]:
+    points, length = item.point_counts, item.data_bytes
+    no_limit = np.iinfo(np.int64).max
+    return [
+        report.about(
+            "too-many-points",
+            Severity.CHECK,
+            points > (system.contour_points or no_limit),
+            f"of up to {int(points.max(initial=0))} points; allowed for {system.title}: {system.contour_points}",
+        ),
+        report.about(
+            "contour-too-long",
+            Severity.CHECK,
+            length > (system.contour_bytes or no_limit),
+            f"of up to {int(length.max(initial=0))} bytes; allowed: {system.contour_bytes}, what Explicit VR can hold",
+        ),
+    ]
 
 
 def _reference_findings(
@@ -221,7 +256,9 @@ def _reference_findings(
     ]
 
 
-def _placement_findings(item: RoiContours, report: "_ContourReport", series: ImageSeries) -> list[Finding | None]:
+def _placement_findings(
+    item: RoiContours, report: "_ContourReport", series: ImageSeries, system: PlanningSystem
+) -> list[Finding | None]:
     geometry = series.volume.geometry
     placed = place_contours(item, geometry)
     filled = item.point_counts > 0
@@ -268,7 +305,31 @@ def _placement_findings(item: RoiContours, report: "_ContourReport", series: Ima
             "that reach beyond the image; allowed: points within a voxel of it",
             slices=placed.slice_indices,
         ),
+        report.about(
+            "nested-hole",
+            Severity.CHECK,
+            _nested(placed, system) & relevant,
+            f"that cut a hole into another; allowed for {system.title}: keyholes",
+            slices=placed.slice_indices,
+        ),
     ]
+
+
+def _nested(placed: PlacedContours, system: PlanningSystem) -> NDArray[np.bool_]:
+    """(m,) which contours begin inside another of their slice; none where the system takes such."""
+    nested = np.zeros(placed.slice_indices.size, dtype=bool)
+    if system.holes is HoleStyle.NESTED:
+        return nested
+    outlines = [
+        placed.indices_zyx[start:stop, 1:].astype(np.float32)
+        for start, stop in zip(placed.starts[:-1], placed.starts[1:], strict=True)
+    ]
+    for z in _repeated(placed.slice_indices.tolist()):
+        beside = [int(i) for i in np.flatnonzero(placed.slice_indices == z) if len(outlines[i]) > 2]
+        for i in beside:
+            first = (float(outlines[i][0, 0]), float(outlines[i][0, 1]))
+            nested[i] = any(cv2.pointPolygonTest(outlines[j], first, measureDist=False) > 0 for j in beside if j != i)
+    return nested
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class RoiContours:
     Contour `i` has the points `points_lps_mm[starts[i]:starts[i + 1]]` (x, y, z); `value_counts[i]` is how many numbers
     its data holds (a remainder of one or two is in no point), `stated_points[i]` its Number of Contour Points (-1 where
     absent), and `image_uids[i]` the SOP Instances of its Contour Image Sequence. `longest_decimal` is the length of the
-    longest number in characters.
+    longest number in characters, `data_bytes` (m,) the length of each contour's data.
     """
 
     roi_number: int
@@ -56,6 +56,7 @@ class RoiContours:
     value_counts: NDArray[np.int64]
     image_uids: tuple[tuple[str, ...], ...]
     longest_decimal: int
+    data_bytes: NDArray[np.int64]
 
     def __len__(self) -> int:
         """The number of contours."""

@@ -277,6 +277,7 @@ def _roi_contours(path: Path, item: _Item, image_uids: _ImageUids) -> RoiContour
         value_counts=counts,
         image_uids=tuple(image_uids.of(contour) for contour in contours),
         longest_decimal=parsed.longest,
+        data_bytes=np.array([len(text) for text in texts], dtype=np.int64),
     )
 
 

@@ -30,12 +30,12 @@ POSITION_TOLERANCE_MM = 0.01
 
 
 def prove_rtstruct(
-    path: Path, structures: tuple[Structure, ...], series: ImageSeries, trace: TraceOptions
+    path: Path, structures: tuple[Structure, ...], series: ImageSeries, traces: tuple[TraceOptions, ...]
 ) -> tuple[str, ...]:
     """What differs between the file at `path` and `structures` on `series`, one sentence each; empty if nothing does.
 
-    `trace` tells by how much contours may rightly leave the exact surface of the masks. A file that cannot be read back
-    differs, too.
+    `traces` tell for each structure by how much its contours may rightly leave the exact surface of its mask.
+    A file that cannot be read back differs, too.
     """
     try:
         contents = read_contours(path)
@@ -47,7 +47,7 @@ def prove_rtstruct(
     written, drawn = [roi.name for roi in contents.rois], [structure.name for structure in structures]
     if written != drawn:
         return (*differences, f"the file holds the ROIs {written}; drawn were {drawn}")
-    for roi, structure in zip(contents.rois, structures, strict=True):
+    for roi, structure, trace in zip(contents.rois, structures, traces, strict=True):
         observation, contours = contents.observation_of(roi.number), contents.contours_of(roi.number)
         if observation is None or observation.interpreted_type != structure.interpreted_type.value:
             differences.append(f"{structure.name}: interpreted type is not {structure.interpreted_type.value!r}")

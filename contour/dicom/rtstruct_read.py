@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Geometry
-from contour.core.nomenclature import MAX_NAME_LENGTH, Rgb, lookup
+from contour.core.nomenclature import Rgb, lookup
+from contour.core.planning_system import MAX_LABEL_LENGTH
 from contour.core.structures import InterpretedType, Structure, StructureSet
 from contour.dicom.rtstruct_contents import (
     RT_STRUCTURE_SET_STORAGE,
@@ -53,7 +54,7 @@ def read_rtstruct(path: Path, series: ImageSeries, *, names: tuple[str, ...] | N
     for roi in rois:
         _require_same_frame(contents, roi, series)
     structures = tuple(_structure(contents, roi, series) for roi in rois)
-    return StructureSet(contents.label[:MAX_NAME_LENGTH], series.volume.geometry, structures)
+    return StructureSet(contents.label[:MAX_LABEL_LENGTH], series.volume.geometry, structures)
 
 
 def require_of_study(contents: RtstructContents, series: ImageSeries) -> None:

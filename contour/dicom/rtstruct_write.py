@@ -6,7 +6,7 @@ VR cannot hold a long contour.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 import contour
 from contour.core.errors import InputRefused, Reason
-from contour.core.nomenclature import MAX_NAME_LENGTH, Code, lookup, validate_names
+from contour.core.nomenclature import Code, lookup, validate_names
+from contour.core.planning_system import GENERIC, MAX_LABEL_LENGTH, HoleStyle, LocalNamePlace, PlanningSystem
 from contour.core.structures import InterpretedType, Structure, StructureSet
 from contour.dicom.release import part_of, release, write_durably
 from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE
@@ -35,6 +36,7 @@ from contour.imaging.contours import EXACT, Contours, TraceOptions, trace
 from contour.imaging.keyholes import keyholed
 
 UNICODE = "ISO_IR 192"
+FIRST_DECIMATION_MM, MOST_DECIMATION_MM = 0.05, 0.8  # of contours with more points than a planning system takes
 REVIEW = "For a clinician's review before any use."
 # Identifies this implementation in File Meta Information (PS3.7 D.3.3.2): a UUID of our own under 2.25.
 IMPLEMENTATION_CLASS_UID = "2.25.286040261427830870405479729174766624375"
@@ -44,16 +46,6 @@ _ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 _EXTERNAL_BODY_MODEL = Code("130047", "DCM", "External Body Model")
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _ROI_CONTOUR_SEQUENCE = 0x30060039
-
-
-class HoleStyle(StrEnum):
-    """How a hole is written: as a contour within another, or cut in along a channel (DICOM PS3.3 C.8.8.6.3).
-
-    Most planning systems take nested contours for what they are, some programs fill them; keyholes all of them read.
-    """
-
-    NESTED = "nested"
-    KEYHOLE = "keyhole"
 
 
 class GenerationAlgorithm(StrEnum):
@@ -72,7 +64,7 @@ class WriteOptions:
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
     writing. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
-    `holes` says how holes are written. `local_names`, by structure, stand first in the ROI Descriptions (3006,0028).
+    `system` is the planning system whose limits the file keeps. `local_names`, by structure, stand where it says.
     """
 
     label: str | None = None
@@ -83,7 +75,7 @@ class WriteOptions:
     trace: TraceOptions = EXACT
     now: datetime | None = None
     note: str = ""
-    holes: HoleStyle = HoleStyle.NESTED
+    system: PlanningSystem = GENERIC
     local_names: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -115,11 +107,12 @@ def write_rtstruct(
     """
     options = options or WriteOptions()
     label = options.label or structures.label
-    _require_writable(structures, series, label)
+    _require_writable(structures, series, label, options.system)
     drawn = tuple(structure for structure in structures.structures if not structure.empty)
+    traced = [_contours(structure, series, options) for structure in drawn]
     rois = [
-        RoiToWrite(number, structure.color_rgb, _contours(structure, options))
-        for number, structure in enumerate(drawn, start=1)
+        RoiToWrite(number, structure.color_rgb, contours)
+        for number, (structure, (contours, _)) in enumerate(zip(drawn, traced, strict=True), start=1)
     ]
     references = SliceReferences.to(series.sop_class_uid, series.sop_instance_uids)
     data_set = _data_set(drawn, series, label, options)
@@ -132,7 +125,7 @@ def write_rtstruct(
     part = part_of(output)
     try:
         write_durably(part, _file_pieces(sop_instance_uid, elements))
-        release(part, output, prove_rtstruct(part, drawn, series, options.trace))
+        release(part, output, prove_rtstruct(part, drawn, series, tuple(trace for _, trace in traced)))
     finally:
         part.unlink(missing_ok=True)
     return WrittenRtstruct(
@@ -145,24 +138,40 @@ def write_rtstruct(
     )
 
 
-def _require_writable(structures: StructureSet, series: ImageSeries, label: str) -> None:
+def _require_writable(structures: StructureSet, series: ImageSeries, label: str, system: PlanningSystem) -> None:
     where = f"structure set {label!r}"
     if not structures.geometry.same_grid(series.volume.geometry):
         found = "a grid other than that of the images"
         raise InputRefused(Reason.WRONG_SERIES, where, found, "structures on the voxels of the series")
     if all(structure.empty for structure in structures.structures):
         raise InputRefused(Reason.NO_STRUCTURES, where, "no structure with a voxel", "one or more")
-    if not 1 <= len(label) <= MAX_NAME_LENGTH or "\\" in label or not label.isprintable():
+    if not 1 <= len(label) <= MAX_LABEL_LENGTH or "\\" in label or not label.isprintable():
         raise InputRefused(Reason.INVALID_ATTRIBUTE, where, "its label", "1 to 16 printable characters without \\")
     problems = validate_names(structure.name for structure in structures.structures)
     if problems:
         raise InputRefused(Reason.INVALID_ATTRIBUTE, where, problems[0], "TG-263 names")
+    _require_fitting(structures, label, system)
     for structure in structures.structures:
         stop, shape = structure.box.stop_zyx, structures.geometry.shape_zyx
         if min(structure.offset_zyx) < 0 or any(a > n for a, n in zip(stop, shape, strict=True)):
             raise InputRefused(Reason.INVALID_ATTRIBUTE, structure.name, f"voxels to {stop}", f"a grid of {shape}")
         if not all(0 <= c <= 255 for c in structure.color_rgb):
             raise InputRefused(Reason.INVALID_ATTRIBUTE, structure.name, f"colour {structure.color_rgb}", "0 to 255")
+
+
+def _require_fitting(structures: StructureSet, label: str, system: PlanningSystem) -> None:
+    """Does the planning system take so many ROIs of such names?"""
+    where, drawn = f"structure set {label!r}", [s for s in structures.structures if not s.empty]
+    texts = [("label", label, system.label_length), *(("name", s.name, system.name_length) for s in drawn)]
+    for what, text, most in texts:
+        if len(text) > most:
+            found = f"{what} {text!r} of {len(text)} characters"
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, where, found, f"{most} for {system.title}")
+        if system.forbidden_in(text):
+            allowed = f"none of {system.forbidden_characters} for {system.title}"
+            raise InputRefused(Reason.INVALID_ATTRIBUTE, where, f"{what} {text!r}", allowed)
+    if system.rois is not None and len(drawn) > system.rois:
+        raise InputRefused(Reason.TOO_LARGE, where, f"{len(drawn)} ROIs", f"{system.rois} for {system.title}")
 
 
 def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, options: WriteOptions) -> Dataset:
@@ -201,7 +210,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
         _roi(number, structure, frame, ml, options) for number, structure in enumerate(drawn, start=1)
     ]
     data_set.RTROIObservationsSequence = [
-        _observation(number, structure) for number, structure in enumerate(drawn, start=1)
+        _observation(number, structure, options) for number, structure in enumerate(drawn, start=1)
     ]
     data_set.ApprovalStatus = "UNAPPROVED"
     data_set.SpecificCharacterSet = _character_set(series, data_set)
@@ -232,9 +241,26 @@ def _packages(drawn: Iterable[Structure]) -> list[str]:
     return sorted(f"{use.package} {use.version}"[:64] for use in uses)
 
 
-def _contours(structure: Structure, options: WriteOptions) -> Contours:
-    contours = trace(structure.mask_zyx, structure.offset_zyx, options.trace)
-    return keyholed(contours) if options.holes is HoleStyle.KEYHOLE else contours
+def _contours(structure: Structure, series: ImageSeries, options: WriteOptions) -> tuple[Contours, TraceOptions]:
+    """Contours that the planning system can hold, and how they were traced: coarser only where they have to be.
+
+    Raises:
+        InputRefused: one has too many points even so.
+    """
+    system, tracing = options.system, options.trace
+    while True:
+        contours = trace(structure.mask_zyx, structure.offset_zyx, tracing)
+        if system.holes is HoleStyle.KEYHOLE:
+            contours = keyholed(contours)
+        points = int(np.diff(contours.starts).max(initial=0))
+        if system.most_points is None or points <= system.most_points:
+            return contours, tracing
+        coarser_mm = max(2 * tracing.decimation_mm, FIRST_DECIMATION_MM)
+        if coarser_mm > MOST_DECIMATION_MM:
+            found = f"a contour of {points} points, decimated to {tracing.decimation_mm:g} mm"
+            raise InputRefused(Reason.TOO_LARGE, structure.name, found, f"{system.most_points} for {system.title}")
+        spacing = series.volume.geometry.spacing_zyx_mm
+        tracing = replace(tracing, spacing_yx_mm=(spacing[1], spacing[2]), decimation_mm=coarser_mm)
 
 
 def _description(drawn: Iterable[Structure], options: WriteOptions) -> str:
@@ -270,7 +296,7 @@ def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, options
     roi.ROIName = structure.name
     roi.ROIVolume = f"{np.count_nonzero(structure.mask_zyx) * voxel_ml:.3f}"
     roi.ROIGenerationAlgorithm = options.generation.value
-    description = _roi_description(structure, options.local_names.get(structure.name))
+    description = _roi_description(structure, _described_name(structure, options))
     if description:
         roi.ROIDescription = description[:1024]
     if use is not None:
@@ -279,6 +305,20 @@ def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, options
     elif structure.derivation:
         roi.ROIGenerationDescription = structure.derivation[:64]
     return roi
+
+
+def _observation_label(structure: Structure, options: WriteOptions) -> str:
+    """ROI Observation Label, SH: the name in the reader's language where it belongs here and fits."""
+    local = options.local_names.get(structure.name, "")
+    wanted = options.system.local_names is LocalNamePlace.OBSERVATION_LABEL
+    return local if wanted and 0 < len(local) <= MAX_LABEL_LENGTH else structure.name
+
+
+def _described_name(structure: Structure, options: WriteOptions) -> str | None:
+    """The name in the reader's language, if it stands in the description."""
+    if options.system.local_names is LocalNamePlace.NOWHERE or _observation_label(structure, options) != structure.name:
+        return None
+    return options.local_names.get(structure.name)
 
 
 def _roi_description(structure: Structure, local_name: str | None) -> str:
@@ -305,11 +345,11 @@ def _algorithm(structure: Structure) -> Dataset:
     return algorithm
 
 
-def _observation(number: int, structure: Structure) -> Dataset:
+def _observation(number: int, structure: Structure, options: WriteOptions) -> Dataset:
     observation, known = Dataset(), lookup(structure.name)
     observation.ObservationNumber = number
     observation.ReferencedROINumber = number
-    observation.ROIObservationLabel = structure.name
+    observation.ROIObservationLabel = _observation_label(structure, options)
     if known is not None and known.code is not None:
         anatomical = known.interpreted_type is not InterpretedType.EXTERNAL
         category = _ANATOMICAL_STRUCTURE if anatomical else _EXTERNAL_BODY_MODEL

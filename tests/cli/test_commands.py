@@ -316,6 +316,33 @@ def test_listing_protocols(contour: Contour, command: tuple[str, ...], capsys: p
     json.loads(capsys.readouterr().out)
 
 
+def test_planning_systems_are_listed_with_their_sources(contour: Contour, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contour("tps", "list", "--json") == 0
+    names = [system["name"] for system in json.loads(capsys.readouterr().out)]
+    assert {"generic", "eclipse", "raystation", "monaco", "pinnacle", "mim", "brainlab"} <= set(names)
+    assert contour("tps", "show", "mim") == 0
+    shown = capsys.readouterr().out
+    assert "keyhole" in shown
+    assert "TG-263" in shown
+
+
+def test_a_protocol_that_a_planning_system_cannot_name_draws_nothing(
+    contour: Contour,
+    thorax_series: Path,
+    tiny_models: Path,
+    tiny_protocol_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    system = tmp_path / "short.yaml"
+    system.write_text("name: short\ntitle: Short names\nname_length: 4\n", encoding="utf-8")
+    out = tmp_path / "out"
+    arguments = ("-p", tiny_protocol_file, "--models", tiny_models, "-o", out, "--tps", system)
+    assert contour("run", thorax_series, *arguments) == 2
+    assert "4 characters for Short names" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 def test_a_protocol_shows_what_is_derived_and_why_it_matters(
     contour: Contour, capsys: pytest.CaptureFixture[str]
 ) -> None:

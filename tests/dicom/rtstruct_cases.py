@@ -7,7 +7,7 @@ import pydicom
 
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import lookup
-from contour.core.structures import Provenance, Structure, StructureSet, cropped_to_content
+from contour.core.structures import InterpretedType, Provenance, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Modality, Volume
 from contour.dicom.series import ImageSeries, PatientStudy
 
@@ -131,3 +131,13 @@ def same_masks(a, b):
         p.name == q.name and p.offset_zyx == q.offset_zyx and np.array_equal(p.mask_zyx, q.mask_zyx)
         for p, q in zip(a.structures, b.structures, strict=True)
     )
+
+
+def shell(geometry):
+    """A block with a hole through it, in which an island lies."""
+    mask = np.zeros(geometry.shape_zyx, dtype=bool)
+    z, y, x = geometry.shape_zyx
+    mask[1 : z - 1, 2 : y - 2, 2 : x - 2] = True
+    mask[1 : z - 1, 5 : y - 5, 5 : x - 5] = False
+    mask[1 : z - 1, 8 : y - 8, 8 : x - 8] = True
+    return Structure("Chestwall", (1, 2, 3), InterpretedType.ORGAN, mask, (0, 0, 0))

@@ -5,12 +5,13 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from rtstruct_cases import IDENTITY, anatomy, axial, oblique, rewritten, series_on
+from rtstruct_cases import IDENTITY, anatomy, axial, oblique, rewritten, series_on, shell, with_structures
 
+from contour.core.planning_system import HoleStyle, PlanningSystem
 from contour.core.report import Severity
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_check import check_rtstruct
-from contour.dicom.rtstruct_write import write_rtstruct
+from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,38 @@ def test_faults_that_need_no_image_are_found_without_one(tmp_path, case):
     ):
         findings = check_rtstruct(rewritten(path, tmp_path / "faulty.dcm", fault), None)
         assert [finding.code for finding in findings] == [code]
+
+
+def test_what_a_planning_system_cannot_take_is_found(case):
+    path, series = case
+    system = PlanningSystem(
+        name_length=5, label_length=3, forbidden_characters="_", rois=1, contour_points=5, contour_bytes=90
+    )
+    codes = {finding.code for finding in check_rtstruct(path, series, system)}
+    assert codes == {
+        "roi-name-too-long",
+        "roi-name-characters",
+        "label-too-long",
+        "label-characters",
+        "too-many-rois",
+        "too-many-points",
+        "contour-too-long",
+    }
+
+
+def test_nested_holes_are_found_where_keyholes_are_wanted(tmp_path):
+    geometry = axial()
+    series, structures = series_on(geometry), with_structures(anatomy(geometry), shell(geometry))
+    nested, keyholes = PlanningSystem(), PlanningSystem(holes=HoleStyle.KEYHOLE)
+    paths = {}
+    for system in (nested, keyholes):
+        options = WriteOptions(system=system)
+        paths[system.holes] = write_rtstruct(structures, series, tmp_path / f"{system.holes}.dcm", options).path
+    (finding,) = check_rtstruct(paths[HoleStyle.NESTED], series, keyholes)
+    assert (finding.code, finding.structure) == ("nested-hole", structures.structures[0].name)
+    assert len(finding.slices) == geometry.shape_zyx[0] - 2
+    assert check_rtstruct(paths[HoleStyle.KEYHOLE], series, keyholes) == ()
+    assert check_rtstruct(paths[HoleStyle.NESTED], series, nested) == ()
 
 
 def test_findings_say_where_and_what_is_allowed(tmp_path, case):

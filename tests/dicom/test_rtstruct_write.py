@@ -20,6 +20,7 @@ from rtstruct_cases import (
     rewritten,
     same_masks,
     series_on,
+    shell,
     structure,
     with_structures,
 )
@@ -27,6 +28,7 @@ from rtstruct_cases import (
 import contour.dicom.rtstruct_write as writing
 from contour.core.errors import InputRefused, NotReleased, Reason
 from contour.core.geometry import Geometry
+from contour.core.planning_system import HoleStyle, LocalNamePlace, PlanningSystem
 from contour.core.report import Severity
 from contour.core.structures import Structure, StructureSet
 from contour.core.volume import Modality, Volume
@@ -34,7 +36,7 @@ from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_check import check_rtstruct
 from contour.dicom.rtstruct_encode import SliceReferences
 from contour.dicom.rtstruct_read import read_contours, read_rtstruct
-from contour.dicom.rtstruct_write import HoleStyle, WriteOptions, write_rtstruct
+from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.contours import Contours, TraceOptions
 
@@ -428,29 +430,91 @@ def test_dicom_validators_find_nothing(tmp_path, ct_on_disk):
     assert [line for line in (entities.stdout + entities.stderr).splitlines() if line.startswith("Error")] == []
 
 
-def shell(geometry):
-    """A block with a hole through it, in which an island lies."""
-    mask = np.zeros(geometry.shape_zyx, dtype=bool)
-    z, y, x = geometry.shape_zyx
-    mask[1 : z - 1, 2 : y - 2, 2 : x - 2] = True
-    mask[1 : z - 1, 5 : y - 5, 5 : x - 5] = False
-    mask[1 : z - 1, 8 : y - 8, 8 : x - 8] = True
-    return Structure("Chestwall", (1, 2, 3), writing.InterpretedType.ORGAN, mask, (0, 0, 0))
-
-
 @pytest.mark.parametrize("grid", GRIDS)
 def test_keyholes_hold_the_same_voxels_in_fewer_contours(tmp_path, grid):
     geometry = GRIDS[grid]()
     series, structures = series_on(geometry), with_structures(anatomy(geometry), shell(geometry))
     contours = {}
     for style in HoleStyle:
-        path = write_rtstruct(structures, series, tmp_path / f"{style}.dcm", WriteOptions(holes=style)).path
+        path = write_rtstruct(
+            structures, series, tmp_path / f"{style}.dcm", WriteOptions(system=PlanningSystem(holes=style))
+        ).path
         (read,) = read_rtstruct(path, series).structures
         assert np.array_equal(read.full_mask(geometry.shape_zyx), structures.structures[0].mask_zyx)
         assert [f.code for f in check_rtstruct(path, series) if f.severity is Severity.STOP] == []
         contours[style] = len(read_contours(path).contours[0])
     slices = geometry.shape_zyx[0] - 2
     assert contours == {HoleStyle.NESTED: 3 * slices, HoleStyle.KEYHOLE: 2 * slices}
+
+
+@pytest.mark.parametrize(
+    ("system", "found"),
+    [
+        (PlanningSystem(name_length=5), "name 'Lung_L' of 6 characters"),
+        (PlanningSystem(forbidden_characters="L"), "name 'Lung_L'"),
+        (PlanningSystem(label_length=2), "label 'thorax_oar' of 10 characters"),
+        (PlanningSystem(rois=1), "5 ROIs"),
+    ],
+)
+def test_what_a_planning_system_cannot_hold_is_refused(tmp_path, system, found):
+    with pytest.raises(InputRefused) as caught:
+        write_rtstruct(anatomy(axial()), series_on(axial()), tmp_path / "rs.dcm", WriteOptions(system=system))
+    assert caught.value.found == found
+    assert "for Any planning system" in caught.value.allowed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contours_keep_to_the_points_a_planning_system_takes(tmp_path):
+    geometry = axial()
+    structures, series = anatomy(geometry), series_on(geometry)
+    exact = write_rtstruct(structures, series, tmp_path / "exact.dcm").path
+    most = max(int(item.point_counts.max()) for item in read_contours(exact).contours)
+    system = PlanningSystem(contour_points=most // 2)
+    path = write_rtstruct(structures, series, tmp_path / "few.dcm", WriteOptions(system=system)).path
+    few = read_contours(path)
+    assert max(int(item.point_counts.max()) for item in few.contours) <= most // 2
+    assert check_rtstruct(path, series, system) == ()
+    codes = [finding.code for finding in check_rtstruct(exact, series, system)]
+    assert codes
+    assert set(codes) == {"too-many-points"}
+    small = min(read_contours(exact).contours, key=lambda item: item.point_counts.max())
+    (same,) = (item for item in few.contours if item.roi_number == small.roi_number)
+    assert np.array_equal(same.points_lps_mm, small.points_lps_mm)  # only what has to be is coarser
+
+
+def test_a_contour_that_would_lose_its_shape_is_refused(tmp_path):
+    geometry = axial()
+    system = PlanningSystem(contour_points=3)
+    with pytest.raises(InputRefused) as caught:
+        write_rtstruct(anatomy(geometry), series_on(geometry), tmp_path / "rs.dcm", WriteOptions(system=system))
+    assert caught.value.reason is Reason.TOO_LARGE
+    assert "decimated to 0.8 mm" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "described"),
+    [
+        (LocalNamePlace.DESCRIPTION, "Lung_L", True),
+        (LocalNamePlace.OBSERVATION_LABEL, "Сол өкпе", False),
+        (LocalNamePlace.NOWHERE, "Lung_L", False),
+    ],
+)
+def test_local_names_stand_where_the_planning_system_has_room(tmp_path, place, label, described):
+    options = WriteOptions(system=PlanningSystem(local_names=place), local_names={"Lung_L": "Сол өкпе"})
+    path = write_rtstruct(anatomy(axial()), series_on(axial()), tmp_path / "rs.dcm", options).path
+    data_set = pydicom.dcmread(path)
+    assert data_set.RTROIObservationsSequence[0].ROIObservationLabel == label
+    assert data_set.StructureSetROISequence[0].ROIDescription.startswith("Сол өкпе.") is described
+    assert data_set.StructureSetROISequence[0].ROIName == "Lung_L"
+
+
+def test_a_local_name_too_long_for_the_label_is_described(tmp_path):
+    system = PlanningSystem(local_names=LocalNamePlace.OBSERVATION_LABEL)
+    options = WriteOptions(system=system, local_names={"Lung_L": "Сол жақ өкпенің өзі"})
+    path = write_rtstruct(anatomy(axial()), series_on(axial()), tmp_path / "rs.dcm", options).path
+    data_set = pydicom.dcmread(path)
+    assert data_set.RTROIObservationsSequence[0].ROIObservationLabel == "Lung_L"
+    assert data_set.StructureSetROISequence[0].ROIDescription.startswith("Сол жақ")
 
 
 @pytest.mark.peer
@@ -463,7 +527,9 @@ def test_plastimatch_reads_the_same_volumes_in_the_same_places(tmp_path, grid):
     structures = anatomy(geometry)
     # plastimatch fills holes that are written as nested contours, but not keyholes, and drops single voxels.
     solids = with_structures(structures, structures.structures[1], structures.structures[2], shell(geometry))
-    path = write_rtstruct(solids, series, tmp_path / "rs.dcm", WriteOptions(holes=HoleStyle.KEYHOLE)).path
+    path = write_rtstruct(
+        solids, series, tmp_path / "rs.dcm", WriteOptions(system=PlanningSystem(holes=HoleStyle.KEYHOLE))
+    ).path
     out = tmp_path / "masks"
     done = run(
         "plastimatch", "convert", "--input", path, "--referenced-ct", folder,
