@@ -29,6 +29,7 @@ from contour.dicom.rtstruct_merge import merge_rtstruct
 from contour.dicom.rtstruct_read import read_contours, require_of_study
 from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, ReadLimits
+from contour.exports import PLACES, Export, remove_exports, write_exports
 from contour.imaging.body import body_mask
 from contour.imaging.contours import TraceOptions
 from contour.imaging.postprocess import finish
@@ -67,7 +68,7 @@ class RunOptions:
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
     structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
     the result is a new version of that (`merge_rtstruct`). `system` is the planning system that is to take the file,
-    `language` the one in which the report and the ROIs name structures beside TG-263.
+    `language` the one in which the report and the ROIs name structures beside TG-263. `also` names further files.
     """
 
     series_instance_uid: str | None = None
@@ -78,6 +79,7 @@ class RunOptions:
     into: Path | None = None
     system: PlanningSystem = GENERIC
     language: Language = Language.ENGLISH
+    also: tuple[Export, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,9 @@ def contour_series(
             if uid is not None and options.into is not None:
                 uid, differences, about = _merge(options.into, stage / RTSTRUCT_FILE, series)
                 drawing = replace(drawing, findings=(*drawing.findings, *about))
+            if uid is not None and options.also:
+                about = write_exports(drawing.structures, series, stage, options.also)
+                drawing = replace(drawing, findings=(*drawing.findings, *about))
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
@@ -169,6 +174,7 @@ def contour_series(
         _refuse_used_folder(output, options)  # another run may have ended here meanwhile
         # No moment shows the RTSTRUCT of an earlier run beside the report of this one.
         (output / RTSTRUCT_FILE).unlink(missing_ok=True)
+        remove_exports(output)
     tell("preview", 1.0)
     return Run(series, drawing, report, output)
 
@@ -428,7 +434,7 @@ def _refuse_unfit_names(protocol: Protocol, system: PlanningSystem) -> None:
 def _refuse_used_folder(output: Path, options: RunOptions) -> None:
     if output.exists() and not output.is_dir():
         raise ConfigError(str(output), "is a file", "a folder, which need not exist")
-    used = [name for name in (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE) if (output / name).exists()]
+    used = [name for name in (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *PLACES.values()) if (output / name).exists()]
     if used and not options.overwrite:
         raise ConfigError(str(output), f"holds {', '.join(used)}", "a folder without them, or overwriting")
 

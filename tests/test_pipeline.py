@@ -4,15 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-from contour import pipeline
+from contour import exports, pipeline
 from contour.core.errors import ConfigError, InputRefused, NotReleased, Reason
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.volume import Modality
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_check import check_rtstruct
 from contour.dicom.rtstruct_read import read_rtstruct
+from contour.exports import Export
+from contour.imaging.nifti import read_nifti_array
 from contour.imaging.phantom import Phantom
 from contour.inference.session import Engine, Network, SessionOptions, open_network
 from contour.library import packages_for
@@ -51,6 +54,45 @@ def test_a_folder_becomes_a_proven_rtstruct_with_report_and_picture(
     assert stages[0][0] == "read"
     assert all(0 <= done <= 1 for _, done in stages)
     assert ("draw", 1.0) in stages
+
+
+def test_further_forms_hold_the_same_voxels_and_do_not_outlive_their_run(
+    thorax_series: Path, tiny_protocol: Protocol, networks: tuple[Network, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = contour_series(
+        thorax_series, tiny_protocol, networks, out, options=RunOptions(also=(Export.SEG, Export.NIFTI))
+    )
+    assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "dicom-seg.dcm", "masks"])
+    structures = run.drawing.structures
+    labels = [str(item.SegmentLabel) for item in pydicom.dcmread(out / "dicom-seg.dcm").SegmentSequence]
+    assert labels == [structure.name for structure in structures.structures]
+    for structure in structures.structures:
+        mask, _ = read_nifti_array(out / "masks" / f"{structure.name}.nii.gz", "1.2.3")
+        assert np.count_nonzero(mask) == np.count_nonzero(structure.mask_zyx)
+    again = RunOptions(also=(Export.NIFTI,), overwrite=True)
+    contour_series(thorax_series, tiny_protocol, networks, out, options=again)
+    assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "masks"])
+    (out / "rtstruct.dcm").unlink()
+    with pytest.raises(ConfigError, match="masks"):
+        contour_series(thorax_series, tiny_protocol, networks, out)
+
+
+def test_a_segmentation_that_differs_costs_no_rtstruct(
+    thorax_series: Path,
+    tiny_protocol: Protocol,
+    networks: tuple[Network, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def differ(*_: object) -> None:
+        raise NotReleased(("Lungs: 3 voxels differ",))
+
+    monkeypatch.setattr(exports, "write_seg", differ)
+    run = contour_series(thorax_series, tiny_protocol, networks, tmp_path, options=RunOptions(also=(Export.SEG,)))
+    assert run.report.released
+    assert "not-exported" in [finding.code for finding in run.report.findings]
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
 
 
 def test_the_report_says_what_ran_and_never_who(

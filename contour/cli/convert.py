@@ -1,4 +1,4 @@
-"""`contour convert`: RTSTRUCT to NIfTI masks and back."""
+"""`contour convert`: RTSTRUCT to NIfTI masks and back, and to DICOM Segmentation."""
 
 import re
 from pathlib import Path
@@ -16,8 +16,10 @@ from contour.core.nomenclature import lookup
 from contour.core.planning_system import GENERIC
 from contour.core.staging import staged
 from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
+from contour.dicom.rtstruct_parse import read_contours
 from contour.dicom.rtstruct_read import read_rtstruct
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
+from contour.dicom.seg_write import write_seg
 from contour.imaging.nifti import read_nifti_array, read_nifti_geometry, write_nifti
 
 GRID_TOLERANCE_MM = 0.05  # NIfTI headers hold single-precision numbers
@@ -70,6 +72,25 @@ def to_rtstruct(
         written = write_rtstruct(drawn, series, stage / output_file.name, options)
     left_out = f"; empty and left out: {', '.join(written.left_out)}" if written.left_out else ""
     output().print(f"{len(written.written)} structures in {escape(str(output_file))}{escape(left_out)}", soft_wrap=True)
+
+
+def to_seg(
+    rtstruct: Annotated[Path, typer.Argument(help="RTSTRUCT of any system.")],
+    series_folder: SeriesFolder,
+    output_file: Annotated[Path, typer.Option("--output", "-o", help="The DICOM Segmentation to write.")],
+    series_uid: SeriesUid = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """A DICOM Segmentation with a segment for each structure; written, proven and only then released."""
+    _refuse_existing([output_file], overwrite=overwrite)
+    series = read(series_folder, series_uid)
+    with staged(output_file.parent) as stage:
+        structures = read_rtstruct(rtstruct, series)
+        rois = read_contours(rtstruct).rois
+        by_hand = frozenset(roi.name for roi in rois if roi.generation_algorithm != GenerationAlgorithm.AUTOMATIC)
+        written = write_seg(structures, series, stage / output_file.name, by_hand)
+    left_out = f"; empty and left out: {', '.join(written.left_out)}" if written.left_out else ""
+    output().print(f"{len(written.written)} segments in {escape(str(output_file))}{escape(left_out)}", soft_wrap=True)
 
 
 def _file_names(structures: StructureSet) -> list[str]:

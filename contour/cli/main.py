@@ -9,7 +9,7 @@ import typer
 
 from contour.cli.check import check
 from contour.cli.compare import compare
-from contour.cli.convert import to_nifti, to_rtstruct
+from contour.cli.convert import to_nifti, to_rtstruct, to_seg
 from contour.cli.data_audit import data_audit
 from contour.cli.data_build import data_build
 from contour.cli.data_index import data_index
@@ -65,6 +65,7 @@ def build_app() -> typer.Typer:
     convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
     convert.command("to-nifti")(to_nifti)
     convert.command("to-rtstruct")(to_rtstruct)
+    convert.command("to-seg")(to_seg)
     app.add_typer(convert, name="convert")
     protocols = typer.Typer(help="What can be drawn: the protocols.", no_args_is_help=True)
     protocols.command("list")(list_protocols)

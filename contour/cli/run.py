@@ -39,6 +39,7 @@ from contour.cli.terminal import (
 from contour.core.planning_system import GENERIC
 from contour.core.protocol import Protocol
 from contour.core.report import Severity
+from contour.exports import PLACES, Export
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, open_network
 from contour.languages import Language, column_title
@@ -88,6 +89,9 @@ def run_series(
     language: Annotated[
         Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
     ] = Language.ENGLISH,
+    also: Annotated[
+        list[Export], typer.Option("--also", help="Write the structures in a further form; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -110,6 +114,7 @@ def run_series(
             into=into,
             system=planning_system(tps, holes),
             language=language,
+            also=tuple(also),
         )
         run = contour_series(series_folder, rules, networks, target, options=options, progress=tell)
     if as_json:
@@ -158,7 +163,8 @@ def print_run(run: Run, console: Console, language: Language = Language.ENGLISH)
     memory = f", peak memory {report.peak_memory_mb:,.0f} MB" if report.peak_memory_mb else ""
     console.print(f"[dim]{total:.1f} s ({stages}){memory}[/]")
     if report.released:
-        names = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE)
+        files = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *PLACES.values())
+        names = [name for name in files if (run.folder / name).exists()]
         console.print(f"[bold green]Released[/] {escape(str(run.folder))}: {', '.join(names)}", soft_wrap=True)
         console.print(f"[dim]{report.review}[/]")
     else:

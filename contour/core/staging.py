@@ -11,9 +11,9 @@ from pathlib import Path
 def staged(folder: Path) -> Iterator[Path]:
     """A hidden folder to write into, inside `folder`; its files move to `folder` when the block ends.
 
-    If the block raises, whatever it is, nothing of it stays, nor `folder` itself where this made it. Files of the same
-    names are replaced. The files move in the order of their names, so that of `report.json` and `rtstruct.dcm` the
-    latter comes last.
+    If the block raises, whatever it is, nothing of it stays, nor `folder` itself where this made it. Files and folders
+    of the same names are replaced. They move in the order of their names, so that of `report.json` and `rtstruct.dcm`
+    the latter comes last.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,10 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         yield stage
         for file in sorted(stage.iterdir()):
-            file.replace(folder / file.name)
+            target = folder / file.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            file.replace(target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         for path in made:

@@ -199,6 +199,16 @@ def test_masks_come_back_from_nifti_unchanged(
         assert structure.interpreted_type == first[structure.name].interpreted_type
 
 
+def test_an_rtstruct_becomes_a_segmentation(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seg.dcm"
+    assert contour("convert", "to-seg", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", out) == 0
+    assert "segments in" in capsys.readouterr().out
+    assert {item.SegmentAlgorithmType for item in pydicom.dcmread(out).SegmentSequence} == {"AUTOMATIC"}
+    assert contour("convert", "to-seg", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", out) == 2
+
+
 def test_a_mask_under_a_name_that_cannot_be_written_leaves_nothing(
     contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
