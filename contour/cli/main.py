@@ -22,6 +22,7 @@ from contour.cli.doctor import doctor
 from contour.cli.evaluate import evaluate_cases
 from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
+from contour.cli.interpolate import interpolate
 from contour.cli.merge import merge
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.promote import promote
@@ -57,6 +58,7 @@ def build_app() -> typer.Typer:
     app.command("check")(check)
     app.command("compare")(compare)
     app.command("merge")(merge)
+    app.command("interpolate")(interpolate)
     app.command("doctor")(doctor)
     app.command("train")(train)
     app.command("evaluate")(evaluate_cases)

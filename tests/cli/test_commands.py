@@ -209,6 +209,31 @@ def test_an_rtstruct_becomes_a_segmentation(
     assert contour("convert", "to-seg", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", out) == 2
 
 
+def test_slices_that_nobody_drew_are_filled(
+    contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_set = pydicom.dcmread(drawn / "rtstruct.dcm")
+    lungs = [roi.ROIName for roi in data_set.StructureSetROISequence].index("Lungs")
+    contours = data_set.ROIContourSequence[lungs].ContourSequence
+    heights = sorted({float(one.ContourData[2]) for one in contours})
+    kept = {*heights[::2], heights[-1]}
+    data_set.ROIContourSequence[lungs].ContourSequence = [c for c in contours if float(c.ContourData[2]) in kept]
+    data_set.save_as(tmp_path / "sparse.dcm")
+    out = tmp_path / "whole.dcm"
+    assert contour("interpolate", tmp_path / "sparse.dcm", "--series", thorax_series, "-o", out) == 0
+    assert "Lungs: " in capsys.readouterr().out
+    series = read_series(thorax_series)
+    (found,) = read_rtstruct(out, series).structures  # the others have no gap
+    (whole,) = read_rtstruct(drawn / "rtstruct.dcm", series, names=("Lungs",)).structures
+    masks = [structure.full_mask(series.volume.geometry.shape_zyx) for structure in (found, whole)]
+    # The network is tiny, and its lungs are ragged: half of each slice's ragged edge is the neighbours'.
+    assert 2 * np.count_nonzero(masks[0] & masks[1]) >= 0.93 * sum(map(np.count_nonzero, masks))
+    assert {roi.ROIGenerationAlgorithm for roi in pydicom.dcmread(out).StructureSetROISequence} == {"SEMIAUTOMATIC"}
+    assert contour("interpolate", drawn / "rtstruct.dcm", "--series", thorax_series, "-o", tmp_path / "no.dcm") == 2
+    assert "no gap between drawn slices" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "no.dcm").exists()
+
+
 def test_a_mask_under_a_name_that_cannot_be_written_leaves_nothing(
     contour: Contour, drawn: Path, thorax_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
