@@ -244,21 +244,25 @@ def _packages(drawn: Iterable[Structure]) -> list[str]:
 def _contours(structure: Structure, series: ImageSeries, options: WriteOptions) -> tuple[Contours, TraceOptions]:
     """Contours that the planning system can hold, and how they were traced: coarser only where they have to be.
 
+    Exact contours stay exact for the sake of Explicit VR, which an archive may write or not.
+
     Raises:
         InputRefused: one has too many points even so.
     """
     system, tracing = options.system, options.trace
+    exact = tracing.smoothing_mm == tracing.decimation_mm == 0
+    most = system.contour_points if exact else system.most_points
     while True:
         contours = trace(structure.mask_zyx, structure.offset_zyx, tracing)
         if system.holes is HoleStyle.KEYHOLE:
             contours = keyholed(contours)
         points = int(np.diff(contours.starts).max(initial=0))
-        if system.most_points is None or points <= system.most_points:
+        if most is None or points <= most:
             return contours, tracing
         coarser_mm = max(2 * tracing.decimation_mm, FIRST_DECIMATION_MM)
         if coarser_mm > MOST_DECIMATION_MM:
             found = f"a contour of {points} points, decimated to {tracing.decimation_mm:g} mm"
-            raise InputRefused(Reason.TOO_LARGE, structure.name, found, f"{system.most_points} for {system.title}")
+            raise InputRefused(Reason.TOO_LARGE, structure.name, found, f"{most} for {system.title}")
         spacing = series.volume.geometry.spacing_zyx_mm
         tracing = replace(tracing, spacing_yx_mm=(spacing[1], spacing[2]), decimation_mm=coarser_mm)
 

@@ -482,6 +482,20 @@ def test_contours_keep_to_the_points_a_planning_system_takes(tmp_path):
     assert np.array_equal(same.points_lps_mm, small.points_lps_mm)  # only what has to be is coarser
 
 
+def test_exact_contours_stay_exact_for_explicit_vr(tmp_path):
+    geometry = axial()
+    structures, series = anatomy(geometry), series_on(geometry)
+    exact = write_rtstruct(structures, series, tmp_path / "exact.dcm").path
+    short = WriteOptions(system=PlanningSystem(contour_bytes=600))  # 20 points
+    assert read_contours(exact).contours[0].point_counts.max() > 20
+    same = read_contours(write_rtstruct(structures, series, tmp_path / "same.dcm", short).path)
+    for item, first in zip(same.contours, read_contours(exact).contours, strict=True):
+        assert np.array_equal(item.points_lps_mm, first.points_lps_mm)
+    smooth = replace(short, trace=TraceOptions(geometry.spacing_zyx_mm[1:], decimation_mm=0.05))
+    few = read_contours(write_rtstruct(structures, series, tmp_path / "few.dcm", smooth).path)
+    assert max(int(item.point_counts.max()) for item in few.contours) <= 20
+
+
 def test_a_contour_that_would_lose_its_shape_is_refused(tmp_path):
     geometry = axial()
     system = PlanningSystem(contour_points=3)
