@@ -95,11 +95,24 @@ def test_one_that_differs_on_a_case_leaves_nothing_behind(
     onnx_bytes = exported.package.onnx_path.read_bytes()
     monkeypatch.setattr(export, "export_onnx", lambda _, __, path: path.write_bytes(onnx_bytes))
     monkeypatch.setattr(export, "LEAST_SAME_WINNER", 1.1)
+    monkeypatch.setattr(export, "LEAST_DICE", 1.1)
     save_boxes(tmp_path / "cases", 1)
     options = ExportOptions(case_folders(tmp_path / "cases"))
     with pytest.raises(export.ExportDiffersError, match="on case0 logits differ by"):
         export.export_run(run, tmp_path / "models" / "tiny", options)
     assert not (tmp_path / "models").exists()
+
+
+def test_voxels_at_borders_do_not_hold_up_structures_that_are_the_same(
+    exported_run: tuple[TrainedRun, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, exported = exported_run
+    onnx_bytes = exported.package.onnx_path.read_bytes()
+    monkeypatch.setattr(export, "export_onnx", lambda _, __, path: path.write_bytes(onnx_bytes))
+    monkeypatch.setattr(export, "LEAST_SAME_WINNER", 1.1)
+    save_boxes(tmp_path / "cases", 1)
+    done = export.export_run(run, tmp_path / "models" / "tiny", ExportOptions(case_folders(tmp_path / "cases")))
+    assert done.facts.likenesses[0].least_dice >= 0.999
 
 
 def test_a_package_is_not_overwritten_unasked(exported_run: tuple[TrainedRun, Exported]) -> None:
