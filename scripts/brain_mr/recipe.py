@@ -16,4 +16,5 @@ BRAIN_MR = Recipe(
     ),
     licences=("Apache-2.0 (SynthSeg)", "CC BY-SA 4.0 (Medical Segmentation Decathlon)"),
     tolerance_mm=2.0,
+    undrawn=("OpticNrv_L", "OpticNrv_R"),
 )

@@ -18,7 +18,7 @@ import torch
 from contour.config import load_config, save_config, shipped_folder
 from contour.core.errors import ConfigError
 from contour.core.staging import staged
-from contour.inference.package import CARD_FILE, Training
+from contour.inference.package import CARD_FILE, Training, write_manifest
 from contour.training.config import TrainingConfig
 from contour.training.engine import load_run
 from contour.training.export import Exported, ExportOptions, export_run
@@ -91,7 +91,17 @@ def export(recipe: Recipe, config: TrainingConfig, prepared: FitInput, data: Pat
     )
     first = [group.cases[0] for group in recipe.validation(data, work / "validation")]
     options = ExportOptions(tuple(first[:LIKENESS_CASES]), said_of(recipe), overwrite=True, training=training)
-    return export_run(run, work / "package", options)
+    return without(export_run(run, work / "package", options), recipe.undrawn)
+
+
+def without(exported: Exported, undrawn: tuple[str, ...]) -> Exported:
+    """The package without the labels that it is not to offer; their channels compete with the others as before."""
+    manifest = exported.package.manifest
+    kept = replace(manifest, labels=tuple(label for label in manifest.labels if label.name not in undrawn))
+    write_manifest(kept, exported.package.folder)
+    return replace(
+        exported, package=replace(exported.package, manifest=kept), facts=replace(exported.facts, manifest=kept)
+    )
 
 
 def _parse() -> argparse.Namespace:

@@ -34,6 +34,7 @@ class Recipe:
         protocol: the rules under which the package is measured: one that ships, by name, or a YAML file.
         tolerance_mm: of the surface Dice.
         measure: package folder, data folder -> what else was measured, in Markdown.
+        undrawn: labels that the network was taught and does not draw well enough to be offered.
 
     """
 
@@ -45,3 +46,4 @@ class Recipe:
     licences: tuple[str, ...]
     tolerance_mm: float = 3.0
     measure: Callable[[Path, Path], str] | None = None
+    undrawn: tuple[str, ...] = ()
