@@ -132,6 +132,7 @@ def test_a_small_package_from_cases_to_card(tmp_path: Path, protocol: Path) -> N
         config,
         preprocessing=replace(config.preprocessing, percentiles=None),
         patch_shape_zyx=(16, 16, 24),
+        steps=(),
         labels=(replace(config.labels[0], name="Bone", sources=(), also=()),),
         network=replace(config.network, filters=(8, 16, 16), deep_supervision=0),
         schedule=replace(config.schedule, epochs=1, epoch_steps=2, batch_size=1),
