@@ -17,6 +17,7 @@ from contour.core.structures import CroppedMask, Mask
 
 ALIGNED = 1e-6  # of 1 minus a cosine: then a grid's axis is one of the patient's
 LEAST_MM = 0.1  # where margins differ on an oblique grid: one of 0 mm counts as this
+LEAST_COUNTED_MM = 1e-9
 SLACK = 1e-5  # of the squared distance in margins: a centre on the surface is inside
 DESCENT_STEPS = 400
 
@@ -120,7 +121,8 @@ def _costs(spacing_mm: float, low_mm: float, high_mm: float) -> list[tuple[int, 
     costs = []
     for sign, margin_mm in ((-1, low_mm), (1, high_mm)):
         for step in range(1, ceil(margin_mm / spacing_mm + 0.5) + 1):
-            cost = ((step - 0.5) * spacing_mm / margin_mm) ** 2 if margin_mm > 0 else inf
+            # A margin that is a rounding error is none: its square would not be a number.
+            cost = ((step - 0.5) * spacing_mm / margin_mm) ** 2 if margin_mm > LEAST_COUNTED_MM else inf
             if cost <= 1 + SLACK:
                 costs.append((sign * step, np.float32(cost)))
     return costs

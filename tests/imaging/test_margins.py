@@ -131,6 +131,12 @@ def test_growing_keeps_all_that_was_there_and_shrinking_adds_nothing(
     assert not narrow[~mask].any()
 
 
+def test_a_margin_that_is_a_rounding_error_is_none() -> None:
+    geometry, region = grid(AXIAL, (5, 5, 5)), CroppedMask(np.ones((1, 1, 1), dtype=bool), (2, 2, 2))
+    wide = whole(grown(region, geometry, SidesMm(inferior=7e-160)), geometry)
+    assert np.count_nonzero(wide) == 1
+
+
 def test_nothing_grows_to_nothing_and_bad_margins_are_named() -> None:
     geometry = grid(AXIAL, (4, 5, 6))
     empty = CroppedMask(np.zeros((0, 0, 0), dtype=bool), (0, 0, 0))
