@@ -8,9 +8,18 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from contour.cli.options import Holes, Overwrite, SeriesFolder, SeriesUid, System, planning_system, read
+from contour.cli.options import (
+    Holes,
+    Overwrite,
+    SeriesFolder,
+    SeriesUid,
+    System,
+    planning_system,
+    read,
+    refuse_existing,
+)
 from contour.cli.terminal import output
-from contour.core.errors import ConfigError, InputRefused, Reason
+from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import lookup
 from contour.core.planning_system import GENERIC
@@ -41,7 +50,7 @@ def to_nifti(
     structures = read_rtstruct(rtstruct, series)
     names = _file_names(structures)
     files = [*names, *(["image.nii.gz"] if image else [])]
-    _refuse_existing([output_folder / name for name in files], overwrite=overwrite)
+    refuse_existing([output_folder / name for name in files], overwrite=overwrite)
     with staged(output_folder) as stage:
         for structure, name in zip(structures.structures, names, strict=True):
             mask = structure.full_mask(structures.geometry.shape_zyx)
@@ -62,7 +71,7 @@ def to_rtstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """An RTSTRUCT from masks that lie on the grid of the images; written, proven and only then released."""
-    _refuse_existing([output_file], overwrite=overwrite)
+    refuse_existing([output_file], overwrite=overwrite)
     series = read(series_folder, series_uid)
     structures = tuple(_structure(path, series.volume.geometry) for path in _mask_files(masks))
     # Who or what drew the masks is not known here.
@@ -82,7 +91,7 @@ def to_seg(
     overwrite: Overwrite = False,
 ) -> None:
     """A DICOM Segmentation with a segment for each structure; written, proven and only then released."""
-    _refuse_existing([output_file], overwrite=overwrite)
+    refuse_existing([output_file], overwrite=overwrite)
     series = read(series_folder, series_uid)
     with staged(output_file.parent) as stage:
         structures = read_rtstruct(rtstruct, series)
@@ -135,9 +144,3 @@ def _structure(path: Path, geometry: Geometry) -> Structure:
     if entry is None:
         return Structure(name, PLAIN_COLOR_RGB, InterpretedType.NONE, mask, offset)
     return Structure(name, entry.color_rgb, entry.interpreted_type, mask, offset)
-
-
-def _refuse_existing(paths: list[Path], *, overwrite: bool) -> None:
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise ConfigError(str(existing[0]), "exists already", "another place, or --overwrite")

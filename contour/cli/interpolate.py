@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from contour.cli.options import Overwrite, SeriesFolder, SeriesUid, System, planning_system, read
+from contour.cli.options import Overwrite, SeriesFolder, SeriesUid, System, planning_system, read, refuse_existing
 from contour.cli.terminal import output
-from contour.core.errors import ConfigError, InputRefused, Reason
+from contour.core.errors import InputRefused, Reason
 from contour.core.planning_system import GENERIC
 from contour.core.staging import staged
 from contour.core.structures import Structure, StructureSet
@@ -33,8 +33,7 @@ def interpolate(
     overwrite: Overwrite = False,
 ) -> None:
     """An RTSTRUCT with the ROIs that were drawn on some slices only, complete; drawn slices stay as they are."""
-    if output_file.exists() and not overwrite:
-        raise ConfigError(str(output_file), "exists already", "another place, or --overwrite")
+    refuse_existing([output_file], overwrite=overwrite)
     series = read(series_folder, series_uid)
     structures = read_rtstruct(rtstruct, series, names=tuple(rois) or None)
     spacing = series.volume.geometry.spacing_zyx_mm

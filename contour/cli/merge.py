@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from contour.cli.options import Overwrite, SeriesFolder, SeriesUid, read
+from contour.cli.options import Overwrite, SeriesFolder, SeriesUid, read, refuse_existing
 from contour.cli.terminal import output
-from contour.core.errors import ConfigError
 from contour.core.staging import staged
 from contour.dicom.rtstruct_merge import merge_rtstruct
 
@@ -22,8 +21,7 @@ def merge(
     overwrite: Overwrite = False,
 ) -> None:
     """A new version of a structure set with new structures in it; what people drew stays to the last digit."""
-    if output_file.exists() and not overwrite:
-        raise ConfigError(str(output_file), "exists already", "another place, or --overwrite")
+    refuse_existing([output_file], overwrite=overwrite)
     series = read(series_folder, series_uid)
     with staged(output_file.parent) as stage:
         merged = merge_rtstruct(existing, ours, series, stage / output_file.name)

@@ -83,3 +83,14 @@ def open_checkpoint(folder: Path) -> NetworkEngine:
         found = f"{error.name} is not installed"
         raise ConfigError("--checkpoint", found, "the training install: pip install 'contour[train]'") from error
     return open_run(load_run(folder))
+
+
+def refuse_existing(paths: list[Path], *, overwrite: bool) -> None:
+    """Nothing is replaced unasked.
+
+    Raises:
+        ConfigError: one of `paths` exists, and `overwrite` is not set.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise ConfigError(str(existing[0]), "exists already", "another place, or --overwrite")

@@ -34,6 +34,14 @@ class Box:
         """Whether the box holds no voxel."""
         return 0 in self.shape_zyx
 
+    def joined(self, other: "Box") -> "Box":
+        """The smallest box that holds both; an empty one has no place."""
+        if self.empty or other.empty:
+            return other if self.empty else self
+        start = [min(a, b) for a, b in zip(self.start_zyx, other.start_zyx, strict=True)]
+        stop = [max(a, b) for a, b in zip(self.stop_zyx, other.stop_zyx, strict=True)]
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
     def grown(self, margin_zyx: tuple[int, int, int], within_zyx: tuple[int, int, int]) -> "Box":
         """The box with `margin_zyx` voxels more on both sides, cut to a grid of `within_zyx` voxels."""
         start = [max(0, a - m) for a, m in zip(self.start_zyx, margin_zyx, strict=True)]

@@ -129,7 +129,7 @@ def _mask_differences(
     if mask_zyx.size == 0:
         yield f"{name}: no voxel lies inside the contours that were read back"
         return
-    box = _joint_box(Box(start, _stop(start, drawn)), Box(offset_zyx, _stop(offset_zyx, mask_zyx)))
+    box = Box(start, _stop(start, drawn)).joined(Box(offset_zyx, _stop(offset_zyx, mask_zyx)))
     ours, theirs = _in_box(drawn, start, box), _in_box(mask_zyx, offset_zyx, box)
     wrong = (ours != theirs) & ~_near_border(ours, reach_mm, geometry)
     if not wrong.any():
@@ -229,12 +229,6 @@ def _hole_was_filled(ours_yx: Mask, theirs_yx: Mask) -> bool:
     added = np.pad(theirs_yx & ~ours_yx, 1)
     sizes, filled = np.bincount(regions.ravel()), np.bincount(regions[added], minlength=int(regions.max()) + 1)
     return bool(np.any((sizes[2:] == filled[2:]) & (sizes[2:] > 0)))  # 0 is the mask, 1 the outside at the first corner
-
-
-def _joint_box(a: Box, b: Box) -> Box:
-    start = tuple(min(p, q) for p, q in zip(a.start_zyx, b.start_zyx, strict=True))
-    stop = tuple(max(p, q) for p, q in zip(a.stop_zyx, b.stop_zyx, strict=True))
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _stop(start: tuple[int, int, int], mask_zyx: Mask) -> tuple[int, int, int]:

@@ -42,7 +42,7 @@ REVIEW = "For a clinician's review before any use."
 IMPLEMENTATION_CLASS_UID = "2.25.286040261427830870405479729174766624375"
 
 _STUDY_COMPONENT_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"  # what PS3.3 C.8.8.5 has RT Referenced Study name
-_ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 _EXTERNAL_BODY_MODEL = Code("130047", "DCM", "External Body Model")
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _ROI_CONTOUR_SEQUENCE = 0x30060039
@@ -342,7 +342,7 @@ def _algorithm(structure: Structure) -> Dataset:
     """Algorithm Identification Macro, PS3.3 section 10.16."""
     algorithm, use = Dataset(), structure.provenance
     assert use is not None  # only what a package drew has an algorithm to identify
-    algorithm.AlgorithmFamilyCodeSequence = [_code(_ARTIFICIAL_INTELLIGENCE)]
+    algorithm.AlgorithmFamilyCodeSequence = [code_item(_ARTIFICIAL_INTELLIGENCE)]
     algorithm.AlgorithmName = use.package[:64]
     algorithm.AlgorithmVersion = use.version[:64]
     algorithm.AlgorithmParameters = f"sha256={use.sha256}"
@@ -356,18 +356,19 @@ def _observation(number: int, structure: Structure, options: WriteOptions) -> Da
     observation.ROIObservationLabel = _observation_label(structure, options)
     if known is not None and known.code is not None:
         anatomical = known.interpreted_type is not InterpretedType.EXTERNAL
-        category = _ANATOMICAL_STRUCTURE if anatomical else _EXTERNAL_BODY_MODEL
-        observation.SegmentedPropertyCategoryCodeSequence = [_code(category)]
-        identification = _code(known.code)
+        category = ANATOMICAL_STRUCTURE if anatomical else _EXTERNAL_BODY_MODEL
+        observation.SegmentedPropertyCategoryCodeSequence = [code_item(category)]
+        identification = code_item(known.code)
         if known.laterality is not None:
-            identification.SegmentedPropertyTypeModifierCodeSequence = [_code(known.laterality)]
+            identification.SegmentedPropertyTypeModifierCodeSequence = [code_item(known.laterality)]
         observation.RTROIIdentificationCodeSequence = [identification]
     observation.RTROIInterpretedType = structure.interpreted_type.value
     observation.ROIInterpreter = ""
     return observation
 
 
-def _code(code: Code) -> Dataset:
+def code_item(code: Code) -> Dataset:
+    """An item of a code sequence: PS3.3 section 8.8."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme, code.meaning
     return item

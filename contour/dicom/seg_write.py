@@ -19,13 +19,13 @@ from contour.core.errors import InputRefused, Reason
 from contour.core.nomenclature import Code, lookup
 from contour.core.structures import Mask, Structure, StructureSet
 from contour.dicom.release import part_of, release
+from contour.dicom.rtstruct_write import ANATOMICAL_STRUCTURE, REVIEW, code_item
 from contour.dicom.series import ImageSeries
 from contour.dicom.uids import derived_uid
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
 
-ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")  # PS3.16 CID 7150
 POSITION_TOLERANCE_MM = 0.01
 SERIES_NUMBER = 2
 
@@ -109,7 +109,7 @@ def _object(
         manufacturer_model_name="contour auto-contouring",
         software_versions=f"contour {contour.__version__}",
         device_serial_number="0",
-        content_description="For a clinician's review before any use.",
+        content_description=REVIEW,
         content_label=_content_label(label),
         series_description=f"{label} (for review)",
     )
@@ -117,7 +117,7 @@ def _object(
         known = lookup(structure.name)
         if known is not None and known.laterality is not None:
             item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-                _coded(known.laterality)
+                code_item(known.laterality)
             ]
     return segmentation
 
@@ -164,12 +164,6 @@ def _segment(number: int, structure: Structure, *, automatic: bool) -> "SegmentD
 
 def _three(code: Code) -> tuple[str, str, str]:
     return code.value, code.scheme, code.meaning
-
-
-def _coded(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = _three(code)
-    return item
 
 
 def _differences(path: Path, drawn: Sequence[Structure], series: ImageSeries) -> Iterator[str]:

@@ -103,7 +103,7 @@ class _Thinned:
         new = self.on_image(ndimage.binary_erosion(part, _AROUND)).within(near.box) | (near.mask_zyx & air)
         for one in taken:
             new &= ~one.within(near.box)
-        both = _around(lung.box, near.box)
+        both = lung.box.joined(near.box)
         whole = lung.within(both)
         whole |= CroppedMask(new, near.offset_zyx).within(both)
         return CroppedMask(*cropped_to_content(whole, both.start_zyx))
@@ -127,15 +127,6 @@ def _added(values: NDArray[np.float32], lungs: Mask, barred: Mask, grid: _Thinne
 
 def _grown(mask: Mask, voxels: int) -> Mask:
     return np.asarray(ndimage.binary_dilation(mask, _AROUND, iterations=voxels))
-
-
-def _around(one: Box, other: Box) -> Box:
-    """The box that holds both, of which the first may be empty."""
-    if one.empty:
-        return other
-    z, y, x = (min(a, b) for a, b in zip(one.start_zyx, other.start_zyx, strict=True))
-    stop = [max(a, b) for a, b in zip(one.stop_zyx, other.stop_zyx, strict=True)]
-    return Box((z, y, x), (stop[0], stop[1], stop[2]))
 
 
 def _apart(mask: Mask, spacing_zyx_mm: tuple[float, float, float]) -> NDArray[np.float32]:
