@@ -87,9 +87,11 @@ def protocol_mistakes(
     protocol = load_config(path, Protocol)
     mistakes += _name_mistakes(path, protocol)
     offered: set[str] = set()
-    for name in protocol.packages:
+    second = protocol.second_image
+    for name in (*protocol.packages, *(second.packages if second else ())):
         try:
-            offered |= set(find_package(name, folders).manifest.offered)
+            may_draw = set(find_package(name, folders).manifest.offered)
+            offered |= may_draw if name in protocol.packages or second is None else may_draw & set(second.structures)
         except PackageError as error:
             mistakes.append(error)
     undrawn = [rule for rule in protocol.structures if rule.name not in offered and rule.name not in DRAWN_BY_VALUE]
@@ -132,6 +134,16 @@ def packages_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> tuple[Mo
         PackageError: one is missing or not whole.
     """
     return tuple(find_package(name, folders) for name in protocol.packages)
+
+
+def packages_for_second(protocol: Protocol, folders: tuple[Path, ...] = ()) -> tuple[ModelPackage, ...]:
+    """The packages that draw on the protocol's second image; none where it has none.
+
+    Raises:
+        PackageError: one is missing or not whole.
+    """
+    named = protocol.second_image.packages if protocol.second_image else ()
+    return tuple(find_package(name, folders) for name in named)
 
 
 def locator_for(protocol: Protocol, folders: tuple[Path, ...] = ()) -> ModelPackage | None:

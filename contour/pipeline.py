@@ -44,11 +44,24 @@ from contour.qa.completeness import Standing, standings, summary
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
+from contour.second_image import (
+    SECOND_FILES,
+    Brought,
+    Second,
+    SecondSource,
+    bring,
+    protocol_of_first,
+    protocol_of_second,
+    read_second,
+    said_of_second,
+    write_brought,
+)
 from contour.targets import TargetSource, read_targets
 
 RTSTRUCT_FILE = "rtstruct.dcm"
 REPORT_FILE = "report.json"
 PREVIEW_FILE = "preview.png"
+RUN_FILES = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *SECOND_FILES, *PLACES.values())
 
 # Contours leave the staircase of the pixels by at most these parts of a pixel: too little to change any voxel that a
 # reader at voxel centres gets back, see `TraceOptions`.
@@ -67,7 +80,8 @@ class RunOptions:
 
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
     structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
-    the result is a new version of that (`merge_rtstruct`). `system` is the planning system that is to take the file,
+    the result is a new version of that (`merge_rtstruct`). `second` is another image of the patient, for the structures
+    that the protocol has drawn there. `system` is the planning system that is to take the file,
     `language` the one in which the report and the ROIs name structures beside TG-263. `also` names further files.
     """
 
@@ -77,19 +91,32 @@ class RunOptions:
     locator: NetworkEngine | None = None
     targets: TargetSource | None = None
     into: Path | None = None
+    second: SecondSource | None = None
     system: PlanningSystem = GENERIC
     language: Language = Language.ENGLISH
     also: tuple[Export, ...] = ()
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a person gives beside the image: targets on its grid, drawn by hand, and another image of the patient."""
+
+    targets: tuple[Structure, ...] = ()
+    second: Second | None = None
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """What was drawn on an image, what a person should know about it, and what became of each structure."""
+    """What was drawn on an image, what a person should know about it, and what became of each structure.
+
+    `brought` is what came from another image, and how; None where none was given.
+    """
 
     structures: StructureSet
     findings: tuple[Finding, ...]
     packages: tuple[PackageUse, ...]
     standings: tuple[Standing, ...]
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True)
@@ -147,13 +174,15 @@ def contour_series(
             tell("read", 0.0)
             series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
             targets, about = read_targets(options.targets, protocol, series) if options.targets else ((), ())
+            second = read_second(options.second, protocol, series, folder) if options.second else None
             if options.into is not None:
                 require_of_study(
                     read_contours(options.into), series
                 )  # what cannot be merged into shows before the work
         with clock.stage("draw"):
+            given = Given(targets, second)
             drawing = draw_structures(
-                series.volume, protocol, networks, locator=options.locator, targets=targets, progress=tell
+                series.volume, protocol, networks, locator=options.locator, given=given, progress=tell
             )
             drawing = replace(drawing, findings=(*about, *drawing.findings))
         with clock.stage("write"):
@@ -165,6 +194,8 @@ def contour_series(
             if uid is not None and options.also:
                 about = write_exports(drawing.structures, series, stage, options.also)
                 drawing = replace(drawing, findings=(*drawing.findings, *about))
+            if drawing.brought is not None:
+                write_brought(drawing.brought, series, stage)
         with clock.stage("preview"):
             tell("preview", 0.0)
             title = f"{protocol.title} — drawn automatically, for review"
@@ -173,7 +204,8 @@ def contour_series(
         (stage / REPORT_FILE).write_text(report_to_json(report), encoding="utf-8")
         _refuse_used_folder(output, options)  # another run may have ended here meanwhile
         # No moment shows the RTSTRUCT of an earlier run beside the report of this one.
-        (output / RTSTRUCT_FILE).unlink(missing_ok=True)
+        for name in (RTSTRUCT_FILE, *SECOND_FILES):
+            (output / name).unlink(missing_ok=True)
         remove_exports(output)
     tell("preview", 1.0)
     return Run(series, drawing, report, output)
@@ -185,7 +217,7 @@ def draw_structures(
     networks: tuple[NetworkEngine, ...],
     *,
     locator: NetworkEngine | None = None,
-    targets: tuple[Structure, ...] = (),
+    given: Given = Given(),
     progress: Progress | None = None,
 ) -> Drawing:
     """Draw what `protocol` asks for on `volume`, and look it over.
@@ -198,8 +230,8 @@ def draw_structures(
     the field of view are stated as such, and an image of another site is refused. Without it, or where it is in doubt,
     the whole image is searched for everything, with a finding.
 
-    The protocol's derived structures follow; `targets` are structures on the volume's grid that a person drew, of which
-    some are derived. They are not part of what is returned.
+    The protocol's derived structures follow, some of them from the targets that are `given`, which are not part of what
+    is returned. With another image `given`, the structures of `Protocol.second_image` are drawn there and brought over.
 
     Raises:
         InputRefused: the modality is not the protocol's, the image is implausible, or it shows another site.
@@ -209,38 +241,85 @@ def draw_structures(
     if volume.modality is not protocol.modality:
         allowed = f"{protocol.modality} for protocol {protocol.name}"
         raise InputRefused(Reason.WRONG_MODALITY, "image", str(volume.modality), allowed)
-    # Families are replaced by their members below, which the rest need not fit.
-    asked, protocol = protocol, replace(protocol, derived=(), doses=())
+    second = given.second
+    tell = progress or _silent
+    there = _draw_there(protocol, second, _half(tell, 0)) if second else None
+    rules = protocol_of_first(protocol, second)
+    here = _draw_here(volume, rules, networks, locator, _half(tell, 1) if second else tell)
+    drawn, findings, brought = dict(here.drawn), list(here.findings), None
+    if second and there:
+        ours = StructureSet(protocol.name, volume.geometry, tuple(drawn.values()))
+        brought = bring(second, there.structures, ours, volume)
+        drawn |= brought.structures
+        findings += (*brought.findings, *said_of_second(there.findings, second))
+    members = _with_members(protocol, here.members)
+    finishing = replace(protocol, structures=members, second_image=None, derived=(), doses=())
+    ordered = tuple(drawn[rule.name] for rule in finishing.structures if rule.name in drawn)
+    structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
+    known_absent = frozenset(f.structure for f in findings if f.structure and f.code in ("outside-view", "not-brought"))
+    findings += check_structures(structures, volume, finishing, known_absent)
+    findings += check_sides(structures, here.location) if here.location else ()
+    derived = derive_structures(protocol, structures, given.targets, tuple(findings))
+    findings += derived.findings
+    structures = replace(structures, structures=(*structures.structures, *derived.structures))
+    finishing = replace(finishing, structures=(*finishing.structures, *derived.rules))
+    structures, about = named_as_parts(structures, tuple(findings), finishing)
+    uses = here.packages + (there.packages if there else ())
+    return Drawing(structures, about, uses, standings(structures, about, finishing), brought)
+
+
+# -- drawing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What was drawn on the image itself, by name, with the members of families, and where in the body it lies."""
+
+    drawn: dict[str, Structure]
+    findings: tuple[Finding, ...]
+    members: dict[str, tuple[ProtocolStructure, ...]]
+    location: Location | None
+    packages: tuple[PackageUse, ...]
+
+
+def _draw_here(
+    volume: Volume,
+    protocol: Protocol,
+    networks: tuple[NetworkEngine, ...],
+    locator: NetworkEngine | None,
+    progress: Progress,
+) -> _Here:
     shares = _shares(protocol, networks)
     findings = list(check_image(volume)) + _undrawn(protocol, shares)
     location, where = _located(volume, protocol, locator)
     findings.append(where)
     shares, absent = _in_view(shares, location)
     drawn = {rule.name: _structure(rule, NOTHING) for rule, _ in absent}
+    members: dict[str, tuple[ProtocolStructure, ...]] = {}
     for part, (network, rules) in enumerate(shares):
-        found = _draw_share(volume, network, rules, location, _part_of(progress or _silent, part, len(shares)))
+        found = _draw_share(volume, network, rules, location, _part_of(progress, part, len(shares)))
         drawn |= found.structures
+        members |= found.members
         findings += found.findings
-        protocol = found.with_members(protocol)
     for rule in protocol.structures:
         if rule.name in DRAWN_BY_VALUE and rule.name not in drawn:
             drawn[rule.name] = _structure(rule, finish(body_mask(volume), (0, 0, 0), rule, volume.geometry))
-    ordered = tuple(drawn[rule.name] for rule in protocol.structures if rule.name in drawn)
-    structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
     findings += (finding for _, finding in absent)
-    findings += check_structures(structures, volume, protocol, frozenset(rule.name for rule, _ in absent))
-    findings += check_sides(structures, location) if location else ()
-    derived = derive_structures(asked, structures, targets, tuple(findings))
-    findings += derived.findings
-    structures = replace(structures, structures=(*structures.structures, *derived.structures))
-    protocol = replace(protocol, structures=(*protocol.structures, *derived.rules))
     used = (*((locator,) if locator and location else ()), *(network for network, _ in shares))
-    structures, about = named_as_parts(structures, tuple(findings), protocol)
-    uses = tuple(_use(network) for network in used)
-    return Drawing(structures, about, uses, standings(structures, about, protocol))
+    return _Here(drawn, tuple(findings), members, location, tuple(_use(network) for network in used))
 
 
-# -- drawing ---------------------------------------------------------------------------------------------------------
+def _draw_there(protocol: Protocol, second: Second, progress: Progress) -> Drawing:
+    rules = protocol_of_second(protocol, second)
+    return draw_structures(second.series.volume, rules, second.networks, progress=progress)
+
+
+def _with_members(
+    protocol: Protocol, members: dict[str, tuple[ProtocolStructure, ...]]
+) -> tuple[ProtocolStructure, ...]:
+    """The protocol's rules, each family's replaced by one for each member that was drawn."""
+    rules = (members.get(rule.name, (rule,)) for rule in protocol.structures)
+    return tuple(one for group in rules for one in group)
 
 
 def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Share, ...]:
@@ -251,6 +330,10 @@ def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Sh
         able = [name for name in left if name in network.manifest.offered]
         shares.append((network, tuple(left.pop(name) for name in able)))
     missing = [rule.name for rule in left.values() if rule.required and rule.name not in DRAWN_BY_VALUE]
+    elsewhere = protocol.second_image
+    if elsewhere and set(missing) & set(elsewhere.structures):
+        found = f"asks for {', '.join(missing)}, drawn on a second image, and none was given"
+        raise ConfigError(f"protocol {protocol.name}", found, f"{elsewhere.modality} of the patient beside the image")
     if missing:
         offered = sorted({name for network in networks for name in network.manifest.offered})
         raise ConfigError(
@@ -261,11 +344,12 @@ def _shares(protocol: Protocol, networks: tuple[NetworkEngine, ...]) -> tuple[Sh
 
 def _undrawn(protocol: Protocol, shares: tuple[Share, ...]) -> list[Finding]:
     able = {rule.name for _, rules in shares for rule in rules} | set(DRAWN_BY_VALUE)
-    return [
-        Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and no package draws it.", rule.name)
-        for rule in protocol.structures
-        if rule.name not in able
-    ]
+    elsewhere = protocol.second_image.structures if protocol.second_image else ()
+    found = []
+    for rule in (rule for rule in protocol.structures if rule.name not in able):
+        why = "it is drawn on a second image, and none was given" if rule.name in elsewhere else "no package draws it"
+        found.append(Finding("not-offered", Severity.INFO, f"{rule.name} is optional, and {why}.", rule.name))
+    return found
 
 
 def _located(volume: Volume, protocol: Protocol, locator: NetworkEngine | None) -> tuple[Location | None, Finding]:
@@ -321,11 +405,6 @@ class _Finished:
     members: dict[str, tuple[ProtocolStructure, ...]]
     ends_early: bool
 
-    def with_members(self, protocol: Protocol) -> Protocol:
-        """`protocol` with each family's rule replaced by one for each member that was drawn."""
-        rules = (self.members.get(rule.name, (rule,)) for rule in protocol.structures)
-        return replace(protocol, structures=tuple(one for group in rules for one in group))
-
 
 def _drawn_within(
     part: Geometry | None,
@@ -377,6 +456,10 @@ def _use(network: NetworkEngine) -> PackageUse:
 
 def _part_of(progress: Progress, part: int, parts: int) -> Callable[[float], None]:
     return lambda done: progress("draw", (part + done) / parts)
+
+
+def _half(progress: Progress, which: int) -> Progress:
+    return lambda stage, done: progress(stage, (which + done) / 2)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -434,7 +517,7 @@ def _refuse_unfit_names(protocol: Protocol, system: PlanningSystem) -> None:
 def _refuse_used_folder(output: Path, options: RunOptions) -> None:
     if output.exists() and not output.is_dir():
         raise ConfigError(str(output), "is a file", "a folder, which need not exist")
-    used = [name for name in (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *PLACES.values()) if (output / name).exists()]
+    used = [name for name in RUN_FILES if (output / name).exists()]
     if used and not options.overwrite:
         raise ConfigError(str(output), f"holds {', '.join(used)}", "a folder without them, or overwriting")
 
@@ -467,6 +550,7 @@ def _report(
         set_aside=tuple(f.message for f in series.findings if f.severity is Severity.INFO),
         seconds=dict(seconds),
         peak_memory_mb=_peak_memory_mb(),
+        registration=drawing.brought.use if drawing.brought else None,
     )
 
 

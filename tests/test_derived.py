@@ -18,7 +18,7 @@ from contour.dicom.rtstruct_read import read_contours, read_rtstruct
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
 from contour.dicom.series import ImageSeries, PatientStudy
 from contour.dicom.write_series import SeriesOptions, write_series
-from contour.pipeline import Drawing, RunOptions, contour_series, draw_structures
+from contour.pipeline import Drawing, Given, RunOptions, contour_series, draw_structures
 from contour.targets import TargetSource, read_targets
 
 PROTOCOL = Protocol(
@@ -58,7 +58,8 @@ def target(volume: Volume, name: str = "GTV", shift: int = 0) -> Structure:
 
 
 def drawn(volume: Volume, *targets: Structure, protocol: Protocol = PROTOCOL) -> Drawing:
-    return draw_structures(volume, protocol, (ValueNetwork(name="fine"),), locator=ValueNetwork(), targets=targets)
+    fine, given = ValueNetwork(name="fine"), Given(targets)
+    return draw_structures(volume, protocol, (fine,), locator=ValueNetwork(), given=given)
 
 
 def names(drawing: Drawing) -> list[str]:

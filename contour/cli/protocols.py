@@ -46,6 +46,10 @@ def show_protocol(
     console.print(_rules_table(chosen))
     if chosen.derived:
         console.print(_derived_table(chosen))
+    if chosen.second_image:
+        second = chosen.second_image
+        names, packages = ", ".join(second.structures), ", ".join(second.packages)
+        console.print(f"\n[dim]Drawn on {second.modality}, given with --mr, by {packages}: {names}[/]")
     if chosen.targets:
         console.print(f"\n[dim]Targets, from a structure set given with --with: {', '.join(chosen.targets)}[/]")
     if chosen.doses:

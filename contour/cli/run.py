@@ -39,12 +39,13 @@ from contour.cli.terminal import (
 from contour.core.planning_system import GENERIC
 from contour.core.protocol import Protocol
 from contour.core.report import Severity
-from contour.exports import PLACES, Export
+from contour.exports import Export
 from contour.inference.engine import NetworkEngine
-from contour.inference.session import Engine, open_network
+from contour.inference.session import Engine, SessionOptions, open_network
 from contour.languages import Language, column_title
-from contour.library import load_protocol, packages_for
-from contour.pipeline import PREVIEW_FILE, REPORT_FILE, RTSTRUCT_FILE, Run, RunOptions, contour_series
+from contour.library import load_protocol, packages_for, packages_for_second
+from contour.pipeline import RUN_FILES, Run, RunOptions, contour_series
+from contour.second_image import SecondSource
 from contour.targets import TargetSource
 
 DEFAULT_PROTOCOL = "thorax_oar"
@@ -76,6 +77,14 @@ def run_series(
     named_targets: Annotated[
         list[str], typer.Option("--target", help="With --with: NAME=ROI where a target has another name; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
+    second: Annotated[
+        Path | None,
+        typer.Option("--mr", help="Folder of an MR of the patient, for the structures that the protocol draws there."),
+    ] = None,
+    registration: Annotated[
+        Path | None,
+        typer.Option("--registration", help="With --mr: DICOM Spatial Registration of the two, instead of a search."),
+    ] = None,
     into: Annotated[
         Path | None, typer.Option("--into", help="RTSTRUCT of the series: the result is a new version of it.")
     ] = None,
@@ -106,12 +115,14 @@ def run_series(
             networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
         locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
         targets = _targets(with_targets, named_targets)
+        beside = _second(second, registration, rules, (tuple(models), session_options(engine, threads)))
         options = RunOptions(
             series_instance_uid=series_uid,
             overwrite=overwrite,
             locator=locator,
             targets=targets,
             into=into,
+            second=beside,
             system=planning_system(tps, holes),
             language=language,
             also=tuple(also),
@@ -136,6 +147,19 @@ def _targets(path: Path | None, named: list[str]) -> TargetSource | None:
             raise typer.BadParameter("needs --with, the structure set that holds it", param_hint="--target")
         return None
     return TargetSource(path, {name: roi for name, _, roi in pairs})
+
+
+def _second(
+    folder: Path | None, registration: Path | None, rules: Protocol, using: tuple[tuple[Path, ...], SessionOptions]
+) -> SecondSource | None:
+    """The other image, and the networks that draw on it."""
+    if folder is None:
+        if registration is not None:
+            raise typer.BadParameter("needs --mr, the image that it brings", param_hint="--registration")
+        return None
+    models, session = using
+    networks = tuple(open_network(package, session) for package in packages_for_second(rules, models))
+    return SecondSource(folder, networks, registration=registration)
 
 
 def _by_checkpoint(
@@ -163,8 +187,7 @@ def print_run(run: Run, console: Console, language: Language = Language.ENGLISH)
     memory = f", peak memory {report.peak_memory_mb:,.0f} MB" if report.peak_memory_mb else ""
     console.print(f"[dim]{total:.1f} s ({stages}){memory}[/]")
     if report.released:
-        files = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *PLACES.values())
-        names = [name for name in files if (run.folder / name).exists()]
+        names = [name for name in RUN_FILES if (run.folder / name).exists()]
         console.print(f"[bold green]Released[/] {escape(str(run.folder))}: {', '.join(names)}", soft_wrap=True)
         console.print(f"[dim]{report.review}[/]")
     else:

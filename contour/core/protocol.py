@@ -248,15 +248,36 @@ class DoseLimit:
 
 
 @dataclass(frozen=True)
+class SecondImage:
+    """Another image of the patient on which some structures are drawn, and brought to the one that is contoured.
+
+    `structures` are names of the protocol's structures, `packages` those that may draw them there.
+
+    Raises:
+        ValueError: no packages or no structures.
+    """
+
+    modality: Modality
+    packages: tuple[str, ...]
+    structures: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.packages or not self.structures:
+            raise ValueError(f"packages {list(self.packages)}, structures {list(self.structures)}: one or more of each")
+
+
+@dataclass(frozen=True)
 class Protocol:
     """A named list of structures for one modality, and the packages that may draw them, by name.
 
-    `derived` are made from these and from `targets`, which a person drew and a run is given (`Lungs-GTV`); each from
-    what stands before it. `doses` say why structures matter, in tables and reports alone.
+    Those of `second_image` are drawn on another image where a run is given one, which a required one needs. `derived`
+    are made from these and from `targets`, which a person drew and a run is given (`Lungs-GTV`); each from what stands
+    before it. `doses` say why structures matter, in tables and reports alone.
 
     Raises:
         ValueError: a name that is empty or cannot stand in a Structure Set Label; a structure derived from one that
-            does not stand before it; a dose limit of a structure that is neither drawn nor derived.
+            does not stand before it; a dose limit of a structure that is neither drawn nor derived; a structure of the
+            second image that is none of the protocol's.
     """
 
     name: str
@@ -265,6 +286,7 @@ class Protocol:
     packages: tuple[str, ...]
     structures: tuple[ProtocolStructure, ...]
     source: str = ""
+    second_image: SecondImage | None = None
     targets: tuple[str, ...] = ()
     derived: tuple[DerivedStructure, ...] = ()
     doses: tuple[DoseLimit, ...] = ()
@@ -272,7 +294,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable() or "\\" in self.name:
             raise ValueError(f"name {self.name!r}: one or more printable characters without a backslash")
-        known = {*self.targets, *(rule.name for rule in self.structures)}
+        drawn = {rule.name for rule in self.structures}
+        strange = sorted(set(self.second_image.structures) - drawn) if self.second_image else []
+        if strange:
+            raise ValueError(f"second_image: {', '.join(strange)} must be among structures")
+        known = {*self.targets, *drawn}
         for rule in self.derived:
             missing = [name for name in rule.uses if name not in known]
             if missing:

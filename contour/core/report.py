@@ -69,6 +69,27 @@ class PackageUse:
 
 
 @dataclass(frozen=True)
+class RegistrationUse:
+    """How another image was brought to the one that was contoured, and how well the two lie on each other.
+
+    `matrix` (4 x 4) brings x, y, z in mm, LPS, of the series' frame of reference into the image's; `degrees` is by how
+    much it turns. `source` is `sought`, the shared frame of reference, or the file that states it. `disagreement_mm` is
+    how far apart the search from either image ends, `apart_mm` how far what is stated lies from what is found, and
+    `surface_mm` the mean distance between the surfaces of the structures `compared`, drawn on both; None: not measured.
+    """
+
+    series_instance_uid: str
+    modality: str
+    source: str
+    matrix: tuple[tuple[float, ...], ...]
+    degrees: float
+    compared: tuple[str, ...]
+    disagreement_mm: float | None
+    surface_mm: float | None
+    apart_mm: float | None
+
+
+@dataclass(frozen=True)
 class RunReport:
     """A whole run. It carries UIDs but no patient name; timings in seconds by stage, memory as the process's peak.
 
@@ -87,6 +108,7 @@ class RunReport:
     set_aside: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
+    registration: RegistrationUse | None = None
     review: str = "Drawn automatically. For a clinician's review before any use."
 
 

@@ -3,7 +3,10 @@
 import warnings
 from dataclasses import dataclass
 
+from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from contour.core.report import Finding, Severity
 from contour.dicom.part10 import FileElements
@@ -51,6 +54,29 @@ def read_identity(elements: FileElements) -> Identity:
     )
     description = texts.read(Tag.SERIES_DESCRIPTION)
     return Identity(study, description, texts.terms, texts.findings())
+
+
+_COPIED = {
+    "PatientName": "patient_name",
+    "PatientID": "patient_id",
+    "PatientBirthDate": "patient_birth_date",
+    "PatientSex": "patient_sex",
+    "StudyInstanceUID": "study_instance_uid",
+    "StudyID": "study_id",
+    "StudyDate": "study_date",
+    "StudyTime": "study_time",
+    "StudyDescription": "study_description",
+    "AccessionNumber": "accession_number",
+    "ReferringPhysicianName": "referring_physician_name",
+}
+
+
+def copy_identity(data_set: Dataset, identity: PatientStudy) -> None:
+    """What images say of the patient and the study, into `data_set` as it is, whether or not it keeps today's rules."""
+    for keyword, attribute in _COPIED.items():
+        tag = tag_for_keyword(keyword)
+        assert tag is not None  # keywords are literals above
+        data_set.add(DataElement(tag, dictionary_VR(tag), getattr(identity, attribute), validation_mode=IGNORE))
 
 
 class Texts:

@@ -12,10 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from pydicom import DataElement, Dataset
+from pydicom import Dataset
 from pydicom.charset import python_encoding
-from pydicom.config import IGNORE
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
@@ -26,6 +24,7 @@ from contour.core.errors import InputRefused, Reason
 from contour.core.nomenclature import Code, lookup, validate_names
 from contour.core.planning_system import GENERIC, MAX_LABEL_LENGTH, HoleStyle, LocalNamePlace, PlanningSystem
 from contour.core.structures import InterpretedType, Structure, StructureSet
+from contour.dicom.identity import copy_identity
 from contour.dicom.release import part_of, release, write_durably
 from contour.dicom.rtstruct_contents import RT_STRUCTURE_SET_STORAGE
 from contour.dicom.rtstruct_encode import RoiToWrite, SliceReferences, encode_contour_sequence
@@ -180,18 +179,7 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     data_set = Dataset()
     data_set.SOPClassUID = RT_STRUCTURE_SET_STORAGE
     data_set.Modality = "RTSTRUCT"
-    # What the images say of the patient and the study is copied as it is, whether or not it keeps today's rules.
-    _copy(data_set, "PatientName", identity.patient_name)
-    _copy(data_set, "PatientID", identity.patient_id)
-    _copy(data_set, "PatientBirthDate", identity.patient_birth_date)
-    _copy(data_set, "PatientSex", identity.patient_sex)
-    _copy(data_set, "StudyInstanceUID", identity.study_instance_uid)
-    _copy(data_set, "StudyID", identity.study_id)
-    _copy(data_set, "StudyDate", identity.study_date)
-    _copy(data_set, "StudyTime", identity.study_time)
-    _copy(data_set, "StudyDescription", identity.study_description)
-    _copy(data_set, "AccessionNumber", identity.accession_number)
-    _copy(data_set, "ReferringPhysicianName", identity.referring_physician_name)
+    copy_identity(data_set, identity)
     data_set.SeriesNumber = options.series_number
     data_set.SeriesDescription = options.series_description or f"{label} (for review)"
     data_set.OperatorsName = options.operators_name
@@ -215,12 +203,6 @@ def _data_set(drawn: Sequence[Structure], series: ImageSeries, label: str, optio
     data_set.ApprovalStatus = "UNAPPROVED"
     data_set.SpecificCharacterSet = _character_set(series, data_set)
     return data_set
-
-
-def _copy(data_set: Dataset, keyword: str, value: str) -> None:
-    tag = tag_for_keyword(keyword)
-    assert tag is not None  # keywords are literals above
-    data_set.add(DataElement(tag, dictionary_VR(tag), value, validation_mode=IGNORE))
 
 
 def _character_set(series: ImageSeries, data_set: Dataset) -> str:
@@ -277,20 +259,25 @@ def _description(drawn: Iterable[Structure], options: WriteOptions) -> str:
 
 
 def _referenced_frame(series: ImageSeries) -> Dataset:
-    images = []
-    for uid in series.sop_instance_uids:
-        image = Dataset()
-        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = series.sop_class_uid, uid
-        images.append(image)
     referenced_series, study, frame = Dataset(), Dataset(), Dataset()
     referenced_series.SeriesInstanceUID = series.series_instance_uid
-    referenced_series.ContourImageSequence = images
+    referenced_series.ContourImageSequence = image_references(series)
     study.ReferencedSOPClassUID = _STUDY_COMPONENT_MANAGEMENT
     study.ReferencedSOPInstanceUID = series.identity.study_instance_uid
     study.RTReferencedSeriesSequence = [referenced_series]
     frame.FrameOfReferenceUID = series.volume.geometry.frame_of_reference_uid
     frame.RTReferencedStudySequence = [study]
     return frame
+
+
+def image_references(series: ImageSeries) -> list[Dataset]:
+    """An item for each slice: Image SOP Instance Reference Macro, PS3.3 table 10-3."""
+    images = []
+    for uid in series.sop_instance_uids:
+        image = Dataset()
+        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = series.sop_class_uid, uid
+        images.append(image)
+    return images
 
 
 def _roi(number: int, structure: Structure, frame: str, voxel_ml: float, options: WriteOptions) -> Dataset:

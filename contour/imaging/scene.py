@@ -68,7 +68,7 @@ class Scene:
         self._stored = volume.geometry
         self.geometry = canonical_geometry(volume.geometry)
         self.voxels_zyx = to_canonical(volume.voxels_zyx, volume.geometry)
-        self.window = window or _window(volume)
+        self.window = window or window_of(volume)
 
     def placed(self, structure: Structure, pen: Pen | None = None) -> Placed:
         """`structure` on this grid, drawn in its own colour unless `pen` says otherwise."""
@@ -174,7 +174,8 @@ def _annotate(axes: Axes, axis: int, position: str) -> None:
     found.set_path_effects(halo)
 
 
-def _window(volume: Volume) -> tuple[float, float]:
+def window_of(volume: Volume) -> tuple[float, float]:
+    """The values that are shown black and white: of soft tissue on CT, of nearly all voxels on MR."""
     return CT_WINDOW_HU if volume.modality is Modality.CT else _mr_window(volume.voxels_zyx)
 
 

@@ -66,7 +66,7 @@ def summary(found: tuple[Standing, ...]) -> str:
 def _state(structure: Structure, codes: set[str], *, runs_on: bool) -> State:
     if "outside-view" in codes:
         return State.OUTSIDE
-    if "not-derived" in codes:
+    if codes & {"not-derived", "not-brought"}:
         return State.NOT_MADE
     if structure.empty:
         # That two structures share nothing is a fact of what was derived, not a failure.
