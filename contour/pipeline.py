@@ -25,6 +25,7 @@ from contour.core.structures import InterpretedType, Mask, Provenance, Structure
 from contour.core.volume import Volume
 from contour.derived import derive_structures
 from contour.dicom.read_series import read_series
+from contour.dicom.rtstruct_check import unfit_for
 from contour.dicom.rtstruct_merge import merge_rtstruct
 from contour.dicom.rtstruct_read import read_contours, require_of_study
 from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
@@ -190,6 +191,7 @@ def contour_series(
             uid, differences = _write(drawing, series, stage / RTSTRUCT_FILE, options)
             if uid is not None and options.into is not None:
                 uid, differences, about = _merge(options.into, stage / RTSTRUCT_FILE, series)
+                about += unfit_for(stage / RTSTRUCT_FILE, options.system) if uid is not None else ()
                 drawing = replace(drawing, findings=(*drawing.findings, *about))
             if uid is not None and options.also:
                 about = write_exports(drawing.structures, series, stage, options.also)

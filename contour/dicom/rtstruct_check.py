@@ -27,6 +27,9 @@ Key = TypeVar("Key", int, str)
 PLANE_TOLERANCE_MM = 0.01  # IHE-RO BRTO: positions along the normal agree within 0.01 mm
 OUTSIDE_TOLERANCE_VOXELS = 1.0
 
+# What planning systems differ in, and what a name that was changed would mend.
+_OF_SYSTEMS = ("label-too-long", "label-characters", "too-many-rois", "roi-name-too-long", "roi-name-characters")
+
 
 def check_rtstruct(path: Path, series: ImageSeries | None, system: PlanningSystem = GENERIC) -> tuple[Finding, ...]:
     """What is wrong with the RTSTRUCT at `path`, by itself or, where given, against the images it was drawn on.
@@ -37,6 +40,17 @@ def check_rtstruct(path: Path, series: ImageSeries | None, system: PlanningSyste
         InputRefused: as `read_contours`: a file that cannot be read at all.
     """
     return check_contents(read_contours(path), series, system)
+
+
+def unfit_for(path: Path, system: PlanningSystem) -> tuple[Finding, ...]:
+    """What of the names and the number of ROIs in the file at `path` the planning system does not take.
+
+    Raises:
+        InputRefused: as `read_contours`.
+    """
+    contents = read_contours(path)
+    findings = (*_object_findings(contents, system), *_roi_findings(contents, system))
+    return tuple(finding for finding in findings if finding.code in _OF_SYSTEMS)
 
 
 def check_contents(

@@ -12,9 +12,10 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from rtstruct_cases import anatomy, axial, series_on, with_structures
 
 from contour.core.errors import InputRefused, NotReleased, Reason
+from contour.core.planning_system import PlanningSystem
 from contour.core.structures import StructureSet
 from contour.dicom import rtstruct_merge
-from contour.dicom.rtstruct_check import check_rtstruct
+from contour.dicom.rtstruct_check import check_rtstruct, unfit_for
 from contour.dicom.rtstruct_merge import Merged, merge_rtstruct
 from contour.dicom.rtstruct_read import read_contours, read_rtstruct
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
@@ -170,3 +171,14 @@ def test_a_file_that_lost_a_digit_is_not_released(tmp_path: Path, monkeypatch: p
     with pytest.raises(NotReleased, match="Lung_L: its contours"):
         merged(tmp_path, theirs(tmp_path, "Lung_L"), "Heart")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.dcm", "theirs.dcm"]
+
+
+def test_what_a_planning_system_does_not_take_is_named_after_merging(tmp_path: Path) -> None:
+    def long_names(data_set: Dataset) -> None:
+        data_set.StructureSetROISequence[0].ROIName = "Heart as drawn by A B"
+
+    existing = theirs(tmp_path, "Heart", change=long_names)
+    result, _ = merged(tmp_path, existing, "Lung_L")
+    (finding,) = unfit_for(result.path, PlanningSystem())
+    assert (finding.code, finding.structure) == ("roi-name-too-long", "Heart as drawn by A B")
+    assert unfit_for(result.path, PlanningSystem(name="wide", title="Wide", name_length=64)) == ()
