@@ -2,10 +2,10 @@
 
     python -m scripts.bench.registration --data DATA [--heads seg_17 ...] [--motions 3] [--landmarks drawn|middle]
 
-CT and T1 are made from one label map of a whole head (appearances drawn apart, 1.5 and 1 mm), and the T1 is turned by up
-to 12 degrees about each axis and moved by up to 40 mm. Ours starts from what is drawn on both; SimpleITK's recipe, that
-of its documentation, from the images' moments. Target registration errors are those of points within 80 mm of the brain's
-middle; seconds are of one processor.
+CT and T1 are made from one label map of a whole head (appearances drawn apart, 1.5 and 1 mm), and the T1 is turned by
+up to 12 degrees about each axis and moved by up to 40 mm. Ours starts from what is drawn on both; SimpleITK's recipe,
+that of its documentation, from the images' moments. Target registration errors are those of points within 80 mm of the
+brain's middle; seconds are of one processor.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def _middle(structure: Structure, geometry: Geometry) -> np.ndarray:
 
 
 def _recipe(pair: Pair) -> tuple[RigidTransform, float]:
-    """Moments, then gradient descent on Mattes' mutual information, three levels: SimpleITK's documentation has it so."""
+    """Moments, then gradient descent on Mattes' mutual information at three levels, as in SimpleITK's documentation."""
     start_s = time.process_time()
     fixed, moving = (to_sitk(v.voxels_zyx.astype(np.float32), v.geometry) for v in (pair.ct, pair.mr))
     kind = sitk.CenteredTransformInitializerFilter.MOMENTS
