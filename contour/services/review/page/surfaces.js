@@ -1,0 +1,100 @@
+// The structures in space, drawn by NiiVue: each polygon of the file as a ribbon as high as a slice is thick. Nothing
+// is joined between slices and nothing smoothed, so a missing slice is a gap and a stray contour a piece.
+
+const COARSEST_MM = 1.0;
+
+export class SurfaceView {
+  constructor(host) {
+    this.host = host;
+    host.replaceChildren();
+    this.canvas = host.appendChild(document.createElement("div")).appendChild(document.createElement("canvas"));
+    this.title = host.appendChild(document.createElement("span"));
+    this.title.className = "text title";
+    this.meshes = new Map();
+  }
+
+  async attach() {
+    this.nv = new niivue.Niivue({
+      dragAndDropEnabled: false,
+      isOrientCube: true,
+      show3Dcrosshair: false,
+      isAntiAlias: true,
+      loadingText: "",
+      logLevel: "error",
+      sliceType: niivue.SLICE_TYPE.RENDER,
+      meshThicknessOn2D: 0,
+    });
+    await this.nv.attachToCanvas(this.canvas, true);
+  }
+
+  clear() {
+    for (const mesh of [...this.meshes.values()]) this.nv.removeMesh(mesh);
+    this.meshes.clear();
+  }
+
+  open(scene, title) {
+    this.clear();
+    this.title.textContent = title;
+    for (const structure of scene.structures) {
+      const { points, triangles } = ribbons(scene, structure.roi_number);
+      if (!triangles.length) continue;
+      const color = new Uint8Array([...structure.color_rgb, 255]);
+      const outer = structure.name === "Body" || structure.name === "External";
+      const mesh = new niivue.NVMesh(points, triangles, structure.name, color, outer ? 0.12 : 1, true, this.nv.gl);
+      this.meshes.set(structure.roi_number, mesh);
+    }
+    // What is seen through comes last.
+    const order = [...this.meshes.values()].sort((a, b) => b.opacity - a.opacity);
+    for (const mesh of order) this.nv.addMesh(mesh);
+    this.nv.setRenderAzimuthElevation(160, 15);
+    this.show(scene);
+  }
+
+  show(scene) {
+    for (const structure of scene.structures) {
+      const mesh = this.meshes.get(structure.roi_number);
+      if (mesh) mesh.visible = structure.visible;
+    }
+    this.nv.drawScene();
+  }
+}
+
+function ribbons(scene, roi) {
+  const { polygons, grid } = scene;
+  const mm = Math.min(grid.spacing_zyx_mm[1], grid.spacing_zyx_mm[2]);
+  const places = [];
+  const corners = [];
+  const at = (x, y, z) => {
+    const m = grid.to_ras_mm;
+    for (let row = 0; row < 12; row += 4) places.push(m[row] * x + m[row + 1] * y + m[row + 2] * z + m[row + 3]);
+  };
+  for (const z of polygons.slicesOf(roi)) {
+    for (const polygon of polygons.onSlice(roi, z)) {
+      const kept = thinned(polygons.points, polygon, COARSEST_MM / mm);
+      if (kept.length < 3) continue;
+      const first = places.length / 3;
+      for (const i of kept) {
+        at(polygons.points[i], polygons.points[i + 1], z - 0.5);
+        at(polygons.points[i], polygons.points[i + 1], z + 0.5);
+      }
+      for (let i = 0; i < kept.length; i++) {
+        const [a, b] = [first + 2 * i, first + 2 * ((i + 1) % kept.length)];
+        corners.push(a, b, a + 1, a + 1, b, b + 1);
+      }
+    }
+  }
+  return { points: new Float32Array(places), triangles: new Uint32Array(corners) };
+}
+
+// Points of a polygon that lie at least `apart` from one another; small polygons keep theirs.
+function thinned(points, polygon, apart) {
+  const kept = [];
+  const limit = polygon.count < 24 ? 0 : apart * apart;
+  for (let i = polygon.first * 2; i < (polygon.first + polygon.count) * 2; i += 2) {
+    const last = kept[kept.length - 1];
+    if (last === undefined || (points[i] - points[last]) ** 2 + (points[i + 1] - points[last + 1]) ** 2 >= limit) {
+      kept.push(i);
+    }
+  }
+  return kept;
+}
