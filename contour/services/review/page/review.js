@@ -288,7 +288,7 @@ function select(roi, { jump = false, z } = {}) {
   scene.selected = roi;
   showSelected(scene);
   if (jump) moveTo(middleOf(roi, z));
-  drawAll({ image: false });
+  drawAll({ contours: true });
 }
 
 // The middle of a structure's polygons on slice z; without z, on the slice where they are largest.
@@ -311,7 +311,7 @@ function moveTo(indices) {
   scene.position = indices.map((at, axis) => Math.max(0, Math.min(scene.grid.shape_zyx[axis] - 1, Math.round(at))));
   for (const view of views) {
     const axis = view.view.normal_axis;
-    draw(view, { image: before[axis] !== scene.position[axis] });
+    draw(view, before[axis] !== scene.position[axis] ? { image: true } : {});
   }
 }
 
@@ -339,7 +339,7 @@ function setVisible(structure, visible) {
   const item = [...$("structures").children].find((li) => Number(li.dataset.roi) === structure.roi_number);
   item.querySelector("input").checked = visible;
   showInSpace();
-  drawAll({ image: false });
+  drawAll({ contours: true });
 }
 
 function setAllVisible(visible) {
@@ -350,32 +350,33 @@ function setAllVisible(visible) {
     if (!eye.disabled) eye.checked = visible;
   }
   showInSpace();
-  drawAll({ image: false });
+  drawAll({ contours: true });
 }
 
 // ---------------------------------------------------------------- drawing: once a frame, whatever asked for it
 
 const due = new Map();
 
-function draw(view, { image = true } = {}) {
+function draw(view, { image = false, contours = false } = {}) {
   if (!scene?.lookup) return;
   if (!due.size) requestAnimationFrame(drawDue);
-  due.set(view, due.get(view) || image);
+  const asked = due.get(view) ?? { image: false, contours: false };
+  due.set(view, { image: asked.image || image, contours: asked.contours || contours });
 }
 
-function drawAll(what) {
+function drawAll(what = { image: true }) {
   for (const view of views) draw(view, what);
 }
 
 function drawDue() {
   const now = [...due];
   due.clear();
-  if (scene) for (const [view, image] of now) view.draw({ image });
+  if (scene) for (const [view, what] of now) view.draw(what);
 }
 
 async function attachViews() {
   const told = {
-    changed: (view) => draw(view, { image: false }),
+    changed: (view) => draw(view, { contours: true }),
     placed: (indices) => scene && indices && moveTo(indices),
     stepped: (view, by) => scene && step(view, by),
     entered: (view) => (under = view),

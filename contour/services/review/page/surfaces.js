@@ -7,7 +7,9 @@ export class SurfaceView {
   constructor(host) {
     this.host = host;
     host.replaceChildren();
-    this.canvas = host.appendChild(document.createElement("div")).appendChild(document.createElement("canvas"));
+    const box = host.appendChild(document.createElement("div"));
+    box.className = "image";
+    this.canvas = box.appendChild(document.createElement("canvas"));
     this.title = host.appendChild(document.createElement("span"));
     this.title.className = "text title";
     this.meshes = new Map();
@@ -39,8 +41,7 @@ export class SurfaceView {
       const { points, triangles } = ribbons(scene, structure.roi_number);
       if (!triangles.length) continue;
       const color = new Uint8Array([...structure.color_rgb, 255]);
-      const outer = structure.name === "Body" || structure.name === "External";
-      const mesh = new niivue.NVMesh(points, triangles, structure.name, color, outer ? 0.12 : 1, true, this.nv.gl);
+      const mesh = new niivue.NVMesh(points, triangles, structure.name, color, opacityOf(structure), true, this.nv.gl);
       this.meshes.set(structure.roi_number, mesh);
     }
     // What is seen through comes last.
@@ -57,6 +58,12 @@ export class SurfaceView {
     }
     this.nv.drawScene();
   }
+}
+
+// What is large hides what lies in it, unless it is seen through.
+function opacityOf(structure) {
+  const volume = structure.volume_ml ?? 0;
+  return volume > 8000 ? 0.03 : volume > 900 ? 0.15 : 1;
 }
 
 function ribbons(scene, roi) {

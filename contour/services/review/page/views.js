@@ -80,9 +80,17 @@ export class SliceView {
     this.host = host;
     this.told = told;
     host.replaceChildren();
-    this.canvas = host.appendChild(document.createElement("div")).appendChild(document.createElement("canvas"));
+    const box = host.appendChild(document.createElement("div"));
+    box.className = "image";
+    this.canvas = box.appendChild(document.createElement("canvas"));
     this.over = host.appendChild(document.createElement("canvas"));
     this.over.className = "over";
+    // Where the other two views cut this one: elements, so that a step in one view draws nothing in the others.
+    this.planes = ["across", "down"].map((way) => {
+      const line = host.appendChild(document.createElement("div"));
+      line.className = `plane ${way}`;
+      return line;
+    });
     this.texts = {};
     for (const place of ["title", "place", "left", "right", "top", "bottom"]) {
       this.texts[place] = host.appendChild(document.createElement("span"));
@@ -124,6 +132,8 @@ export class SliceView {
       (view.across_sign > 0 ? 0 : (this.columns - 1) * strides[view.across_axis]) +
       (view.down_sign > 0 ? (this.rows - 1) * strides[view.down_axis] : 0);
     this.zoom = [0, 0, 1];
+    this.nv.scene.pan2Dxyzmm = [0, 0, 0, 1];
+    this.traced = { index: -1, paths: new Map() };
     if (this.image) this.nv.removeVolume(this.image);
     const file = rgbaNifti(this.columns, this.rows, this.columnMm, this.rowMm, this._slice());
     this.image = await niivue.NVImage.new(file, "slice.nii", "gray", 1);
@@ -132,17 +142,19 @@ export class SliceView {
     for (const side of ["left", "right", "top", "bottom"]) this.texts[side].textContent = view[side];
   }
 
-  // Draws the slice at the scene's position and the contours over it.
-  draw({ image = true } = {}) {
+  // Draws the slice at the scene's position and the contours over it; or less, where less has changed.
+  draw({ image, contours }) {
     if (!this.image || !this.host.offsetWidth) return;
     const index = this.scene.position[this.view.normal_axis];
     if (image) {
       this.image.img = new Uint8Array(this._slice().buffer);
       this.nv.updateGLVolume();
+      this.texts.place.textContent = `${index + 1} / ${this.scene.grid.shape_zyx[this.view.normal_axis]}`;
     }
-    const count = this.scene.grid.shape_zyx[this.view.normal_axis];
-    this.texts.place.textContent = `${index + 1} / ${count}`;
-    this._drawOver(index);
+    if (!this.nv.screenSlices.length) return;
+    const map = this._mapping();
+    if (image || contours) this._drawContours(map, index);
+    this._placePlanes(map);
   }
 
   _slice() {
@@ -179,63 +191,66 @@ export class SliceView {
     };
   }
 
-  _drawOver(index) {
+  _drawContours(map, index) {
     const { over, canvas } = this;
     if (over.width !== canvas.width || over.height !== canvas.height) {
       [over.width, over.height] = [canvas.width, canvas.height];
     }
     const context = over.getContext("2d");
     context.clearRect(0, 0, over.width, over.height);
-    if (!this.nv.screenSlices.length) return;
-    const map = this._mapping();
     const dots = canvas.width / this.host.clientWidth;
-    this._drawPlanes(context, map, dots);
+    // Paths are kept in indices: what is drawn anew for the sake of a colour or a width is not traced anew.
+    if (this.traced.index !== index) this.traced = { index, paths: new Map() };
+    const { paths } = this.traced;
+    const onScreen = new DOMMatrix([map.dx, 0, 0, map.dy, map.x0, map.y0]);
     context.lineJoin = "round";
     for (const structure of this.scene.structures) {
       if (!structure.visible) continue;
+      const roi = structure.roi_number;
+      if (!paths.has(roi)) paths.set(roi, this._trace(roi, index));
+      const path = new Path2D();
+      path.addPath(paths.get(roi), onScreen);
       context.strokeStyle = structure.color;
-      context.lineWidth = (structure.roi_number === this.scene.selected ? 2.6 : 1.4) * dots;
-      context.beginPath();
-      if (this.view.normal_axis === 0) this._traceSlice(context, map, structure.roi_number, index);
-      else this._traceCrossings(context, map, structure.roi_number, index);
-      context.stroke();
+      context.lineWidth = (roi === this.scene.selected ? 2.6 : 1.4) * dots;
+      context.stroke(path);
     }
   }
 
-  _drawPlanes(context, map, dots) {
+  _placePlanes(map) {
     const { across_axis: across, down_axis: down } = this.view;
+    const dots = this.canvas.width / this.host.clientWidth;
     const [x, y] = [map.x0 + map.dx * this.scene.position[across], map.y0 + map.dy * this.scene.position[down]];
-    context.lineWidth = dots;
-    context.strokeStyle = "rgba(120, 190, 255, 0.35)";
-    context.beginPath();
-    context.moveTo(x, 0);
-    context.lineTo(x, context.canvas.height);
-    context.moveTo(0, y);
-    context.lineTo(context.canvas.width, y);
-    context.stroke();
+    this.planes[0].style.transform = `translateY(${y / dots}px)`;
+    this.planes[1].style.transform = `translateX(${x / dots}px)`;
   }
 
-  _traceSlice(context, map, roi, z) {
+  // An ROI's lines in this view, x across and y down in indices.
+  _trace(roi, index) {
+    const path = new Path2D();
+    if (this.view.normal_axis === 0) this._traceSlice(path, roi, index);
+    else this._traceCrossings(path, roi, index);
+    return path;
+  }
+
+  _traceSlice(path, roi, z) {
     const { points } = this.scene.polygons;
-    const swap = this.view.across_axis === 1; // across the screen goes y
+    const [a, d] = this.view.across_axis === 1 ? [1, 0] : [0, 1]; // across the screen goes y, or x
     for (const polygon of this.scene.polygons.onSlice(roi, z)) {
-      for (let i = polygon.first * 2; i < (polygon.first + polygon.count) * 2; i += 2) {
-        const [across, down] = swap ? [points[i + 1], points[i]] : [points[i], points[i + 1]];
-        if (i === polygon.first * 2) context.moveTo(map.x0 + map.dx * across, map.y0 + map.dy * down);
-        else context.lineTo(map.x0 + map.dx * across, map.y0 + map.dy * down);
-      }
-      context.closePath();
+      const first = polygon.first * 2;
+      path.moveTo(points[first + a], points[first + d]);
+      for (let i = first + 2; i < first + polygon.count * 2; i += 2) path.lineTo(points[i + a], points[i + d]);
+      path.closePath();
     }
   }
 
   // The outline of the slabs that the polygons are in this plane: a slice is as thick as their distance.
-  _traceCrossings(context, map, roi, index) {
+  _traceCrossings(path, roi, index) {
     const crossings = this.scene.polygons.crossings(roi, this.view.normal_axis, index);
     const swap = this.view.across_axis === 0; // across the screen goes z
     const line = (t1, z1, t2, z2) => {
       const [a1, d1, a2, d2] = swap ? [z1, t1, z2, t2] : [t1, z1, t2, z2];
-      context.moveTo(map.x0 + map.dx * a1, map.y0 + map.dy * d1);
-      context.lineTo(map.x0 + map.dx * a2, map.y0 + map.dy * d2);
+      path.moveTo(a1, d1);
+      path.lineTo(a2, d2);
     };
     for (const [z, here] of crossings) {
       for (const t of here) line(t, z - 0.5, t, z + 0.5);
@@ -285,7 +300,7 @@ export class SliceView {
   _applyZoom() {
     this.nv.scene.pan2Dxyzmm = [this.zoom[0], this.zoom[1], 0, this.zoom[2]];
     this.nv.drawScene();
-    this.draw({ image: false });
+    this.draw({ contours: true });
   }
 
   _listen() {
