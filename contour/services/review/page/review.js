@@ -31,6 +31,7 @@ putWords(session.words);
 $("user").textContent = session.name;
 $("key-list").replaceChildren(...KEYS.flatMap((key, i) => [made("dt", "", key), made("dd", "", words[KEY_WORDS[i]])]));
 const ready = attachViews();
+ready.catch(fail);
 listen();
 await route();
 
@@ -39,6 +40,7 @@ await route();
 async function route() {
   const key = location.hash.slice(1);
   $("banner").hidden = true;
+  delete document.body.dataset.open;
   $("worklist").hidden = Boolean(key);
   $("case").hidden = !key;
   $("to-worklist").hidden = !key;
@@ -284,8 +286,11 @@ function jumpTo(finding, z) {
 }
 
 function select(roi, { jump = false, z } = {}) {
-  if (scene.selected !== roi) $("comment").value = "";
-  scene.selected = roi;
+  if (scene.selected !== roi) {
+    $("comment").value = "";
+    scene.selected = roi;
+    if (scene === surfaces?.scene) showInSpace();
+  }
   showSelected(scene);
   if (jump) moveTo(middleOf(roi, z));
   drawAll({ contours: true });
@@ -375,6 +380,7 @@ function drawDue() {
 }
 
 async function attachViews() {
+  if (!document.createElement("canvas").getContext("webgl2")) throw new Error("no-webgl");
   const told = {
     changed: (view) => draw(view, { contours: true }),
     placed: (indices) => scene && indices && moveTo(indices),
@@ -400,7 +406,7 @@ async function openSurfaces() {
 }
 
 function showInSpace() {
-  if (surfaces) surfaces.show(scene);
+  if (scene === surfaces?.scene) surfaces.show(scene);
 }
 
 function enlarge(host) {

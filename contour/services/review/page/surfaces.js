@@ -1,7 +1,7 @@
 // The structures in space, drawn by NiiVue: each polygon of the file as a ribbon as high as a slice is thick. Nothing
 // is joined between slices and nothing smoothed, so a missing slice is a gap and a stray contour a piece.
 
-const COARSEST_MM = 1.0;
+const APART_MM = 1.5;
 
 export class SurfaceView {
   constructor(host) {
@@ -20,41 +20,46 @@ export class SurfaceView {
       dragAndDropEnabled: false,
       isOrientCube: true,
       show3Dcrosshair: false,
-      isAntiAlias: true,
+      isAntiAlias: false,
       loadingText: "",
       logLevel: "error",
       sliceType: niivue.SLICE_TYPE.RENDER,
       meshThicknessOn2D: 0,
     });
-    await this.nv.attachToCanvas(this.canvas, true);
+    await this.nv.attachToCanvas(this.canvas, false);
   }
 
   clear() {
-    for (const mesh of [...this.meshes.values()]) this.nv.removeMesh(mesh);
+    for (const mesh of this.meshes.values()) mesh.unloadMesh(this.nv.gl);
+    this.nv.meshes = [];
     this.meshes.clear();
   }
 
   open(scene, title) {
     this.clear();
+    this.scene = scene;
     this.title.textContent = title;
     for (const structure of scene.structures) {
       const { points, triangles } = ribbons(scene, structure.roi_number);
       if (!triangles.length) continue;
       const color = new Uint8Array([...structure.color_rgb, 255]);
       const mesh = new niivue.NVMesh(points, triangles, structure.name, color, opacityOf(structure), true, this.nv.gl);
+      mesh.meshShaderIndex = this.nv.meshShaderNameToNumber("Matte") ?? 0;
       this.meshes.set(structure.roi_number, mesh);
     }
-    // What is seen through comes last.
-    const order = [...this.meshes.values()].sort((a, b) => b.opacity - a.opacity);
-    for (const mesh of order) this.nv.addMesh(mesh);
-    this.nv.setRenderAzimuthElevation(160, 15);
+    // What is seen through comes last. All at once: `addMesh` would draw the scene for each.
+    this.nv.meshes = [...this.meshes.values()].sort((a, b) => b.opacity - a.opacity);
+    [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = [160, 15];
+    this.nv.updateGLVolume();
     this.show(scene);
   }
 
   show(scene) {
     for (const structure of scene.structures) {
       const mesh = this.meshes.get(structure.roi_number);
-      if (mesh) mesh.visible = structure.visible;
+      if (!mesh) continue;
+      mesh.visible = structure.visible;
+      mesh.opacity = structure.roi_number === scene.selected ? 1 : opacityOf(structure);
     }
     this.nv.drawScene();
   }
@@ -63,7 +68,7 @@ export class SurfaceView {
 // What is large hides what lies in it, unless it is seen through.
 function opacityOf(structure) {
   const volume = structure.volume_ml ?? 0;
-  return volume > 8000 ? 0.03 : volume > 900 ? 0.15 : 1;
+  return volume > 8000 ? 0.03 : volume > 1200 ? 0.15 : 1;
 }
 
 function ribbons(scene, roi) {
@@ -77,7 +82,7 @@ function ribbons(scene, roi) {
   };
   for (const z of polygons.slicesOf(roi)) {
     for (const polygon of polygons.onSlice(roi, z)) {
-      const kept = thinned(polygons.points, polygon, COARSEST_MM / mm);
+      const kept = thinned(polygons.points, polygon, APART_MM / mm);
       if (kept.length < 3) continue;
       const first = places.length / 3;
       for (const i of kept) {
