@@ -32,14 +32,25 @@ class Reviewed:
     geometry: Geometry
 
 
-def reviewed_run(folder: Path, orient: Callable[..., Geometry] = Geometry.axial) -> Reviewed:
+def sagittal(
+    shape_zyx: tuple[int, int, int],
+    spacing_zyx_mm: tuple[float, float, float],
+    origin_lps_mm: tuple[float, float, float],
+    frame_of_reference_uid: str,
+) -> Geometry:
+    """A grid of sagittal slices from left to right: rows go to the back, columns to the feet."""
+    axes = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
+    return Geometry(shape_zyx, spacing_zyx_mm, origin_lps_mm, axes, frame_of_reference_uid)
+
+
+def reviewed_run(folder: Path, name: str = "case-1", orient: Callable[..., Geometry] = Geometry.axial) -> Reviewed:
     """Boxes of 300 HU in air, drawn to their edges; a finding that says check on the heart."""
     geometry = orient(SHAPE_ZYX, SPACING_ZYX_MM, (-70.0, -60.0, -30.0), "2.25.9001")
     voxels = np.full(SHAPE_ZYX, -1000, dtype=np.int16)
     for box in BOXES.values():
         voxels[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = 300
-    images, run = folder / "ct", folder / "runs" / "case-1"
-    write_series(Volume(voxels, geometry, Modality.CT), IDENTITY, images, SeriesOptions(seed="reviewed"))
+    images, run = folder / "images" / name, folder / "runs" / name
+    write_series(Volume(voxels, geometry, Modality.CT), IDENTITY, images, SeriesOptions(seed=name))
     series = read_series(images)
     structures = tuple(
         Structure(

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
-from reviewed_runs import LOGIN, NAME, PASSWORD, Reviewed, reviewed_run
+from reviewed_runs import LOGIN, NAME, PASSWORD, Reviewed, reviewed_run, sagittal
 
 from contour.services.audit_trail import verify
 from contour.services.review.serve import KEY_FILE, TRAIL_FILE, trail_key
@@ -43,7 +43,9 @@ PATIENCE_MS = 60_000
 
 @pytest.fixture(scope="module")
 def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Reviewed:
-    return reviewed_run(tmp_path_factory.mktemp("browsed"))
+    folder = tmp_path_factory.mktemp("browsed")
+    reviewed_run(folder, "sagittal", sagittal)
+    return reviewed_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(reviewed: Reviewed, home: Path) -> Iterator[str]:
     """Where `contour review` answers."""
     pack(PACKED_SCRIPT.parent)  # a checkout that was installed before there was a viewer
-    arguments = ["review", reviewed.run.parent, "--series-root", reviewed.images, "--home", home, "--port", "0"]
+    arguments = ["review", reviewed.run.parent, "--series-root", reviewed.images.parent, "--home", home, "--port", "0"]
     command = [sys.executable, "-c", "from contour.cli.main import run; run()", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200"}
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -102,11 +104,11 @@ def log_in(page: Page) -> None:
     expect(page.locator("#message")).to_contain_text("do not go together")
     page.fill("#password", PASSWORD)
     page.click("button")
-    expect(page.locator("#cases tr")).to_have_count(1)
+    expect(page.locator("#cases tr")).to_have_count(2)
 
 
-def open_case(page: Page) -> None:
-    page.click("#cases a")
+def open_case(page: Page, name: str = "case-1") -> None:
+    page.click(f"#cases a:text-is('{name}')")
     page.wait_for_selector("body[data-open]")
     page.wait_for_selector("#opening", state="hidden")
     frames(page, 3)
@@ -169,6 +171,14 @@ def test_contours_lie_on_the_edges_in_each_view(page: Page, address: str) -> Non
     assert middles["sagittal"][0] < 0.52
 
 
+def test_contours_lie_on_the_edges_of_sagittal_slices_too(page: Page, address: str) -> None:
+    page.goto(address)
+    open_case(page, "sagittal")
+    for view in ("axial", "coronal", "sagittal"):
+        found, _ = deviations_px(page, view)
+        assert np.abs(found).max() < 1.0, (view, found)
+
+
 def test_contours_stay_on_the_edges_when_enlarged(page: Page, address: str) -> None:
     page.goto(address)
     open_case(page)
@@ -185,8 +195,9 @@ def test_contours_stay_on_the_edges_when_enlarged(page: Page, address: str) -> N
 
 def test_a_review_from_the_first_finding_to_the_trail(page: Page, address: str, reviewed: Reviewed, home: Path) -> None:
     page.goto(address)
-    expect(page.locator("#cases")).to_contain_text("Low confidence")
-    expect(page.locator("#cases .badge.open")).to_have_count(1)
+    row = page.locator("#cases tr", has_text="case-1")
+    expect(row).to_contain_text("Low confidence")
+    expect(row.locator(".badge.open")).to_have_count(1)
     open_case(page)
     expect(page.locator("#who")).to_contain_text("Phantom Test")
     place = page.locator("#view-axial .place")
@@ -222,7 +233,7 @@ def test_a_review_from_the_first_finding_to_the_trail(page: Page, address: str, 
     expect(page.locator("#standing")).to_contain_text("2 / 2")
 
     page.click("#to-worklist")
-    expect(page.locator("#cases .badge.needs-editing")).to_have_count(1)
+    expect(row.locator(".badge.needs-editing")).to_have_count(1)
     assert verify(home / TRAIL_FILE, trail_key(home / KEY_FILE)) == ()
     lines = [json.loads(line) for line in (home / TRAIL_FILE).read_text(encoding="utf-8").splitlines()]
     decisions = [line for line in lines if line["what"] == "reviewed"]
