@@ -40,6 +40,10 @@ def test_the_wheel_has_what_the_checkout_has(installed: Path) -> None:
         there = {p.relative_to(shipped / kind) for p in (shipped / kind).rglob("*") if p.is_file()}
         assert there == here
     assert (installed / "contour" / "py.typed").is_file()
+    review = Path("contour") / "services" / "review"
+    for kind in ("page", "words", "vendor"):  # the last is there if the npm registry could be reached
+        here = {p.name for p in (ROOT / review / kind).glob("*")}
+        assert {p.name for p in (installed / review / kind).glob("*")} == here
     metadata = next(installed.glob("*.dist-info")) / "METADATA"
     requirements = [
         line for line in metadata.read_text(encoding="utf-8").splitlines() if line.startswith("Requires-Dist")

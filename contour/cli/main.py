@@ -27,6 +27,7 @@ from contour.cli.merge import merge
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
+from contour.cli.review import ServeByDefault, review_add_user, review_serve
 from contour.cli.run import run_series
 from contour.cli.tps import list_systems, show_system
 from contour.cli.train import train
@@ -92,6 +93,14 @@ def build_app() -> typer.Typer:
     data.command("split")(data_split)
     data.command("plan")(data_plan)
     app.add_typer(data, name="data")
+    review = typer.Typer(
+        cls=ServeByDefault,
+        help="A page to look at what was drawn and to decide: contour review FOLDER...",
+        no_args_is_help=True,
+    )
+    review.command("serve")(review_serve)
+    review.command("add-user")(review_add_user)
+    app.add_typer(review, name="review")
     return app
 
 

@@ -3,6 +3,9 @@
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from contour.core.errors import ConfigError
 
 
 class Severity(StrEnum):
@@ -115,3 +118,33 @@ class RunReport:
 def report_to_json(report: RunReport) -> str:
     """`report` as indented JSON in UTF-8 text; the keys are the fields' names."""
     return json.dumps(asdict(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_from_json(text: str, where: str) -> RunReport:
+    """The report that `report_to_json` wrote; `where` names the file in messages.
+
+    Raises:
+        ConfigError: it is no such report, or one of another version's making.
+    """
+    try:
+        content = json.loads(text)
+        lines = tuple(_structure_from(line) for line in content.pop("structures"))
+        findings = tuple(_finding_from(finding) for finding in content.pop("findings"))
+        packages = tuple(PackageUse(**package) for package in content.pop("packages"))
+        set_aside = tuple(content.pop("set_aside", ()))
+        return RunReport(structures=lines, findings=findings, packages=packages, set_aside=set_aside, **content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = f"is no report of a run ({type(error).__name__}: {error})"
+        raise ConfigError(where, found, "report.json as `contour run` writes it") from error
+
+
+def _structure_from(content: dict[str, Any]) -> StructureReport:
+    findings = tuple(_finding_from(finding) for finding in content.pop("findings"))
+    doses, ends = tuple(content.pop("doses", ())), tuple(content.pop("ends", ()))
+    state = State(content.pop("state", State.WHOLE))
+    return StructureReport(findings=findings, doses=doses, ends=ends, state=state, **content)
+
+
+def _finding_from(content: dict[str, Any]) -> Finding:
+    severity, slices = Severity(content.pop("severity")), tuple(int(index) for index in content.pop("slices", ()))
+    return Finding(severity=severity, slices=slices, **content)

@@ -24,7 +24,15 @@ from contour.dicom.series import ImageSeries
 from contour.imaging.contours import Contours
 from contour.imaging.rasterise import rasterise
 
-__all__ = ["PlacedContours", "place_contours", "read_contours", "read_roi", "read_rtstruct", "require_of_study"]
+__all__ = [
+    "PlacedContours",
+    "place_contours",
+    "read_contours",
+    "read_roi",
+    "read_roi_polygons",
+    "read_rtstruct",
+    "require_of_study",
+]
 
 # A contour further from its slice than this part of the slice spacing was drawn on other slices.
 OFF_SLICE_FRACTION = 0.05
@@ -80,6 +88,20 @@ def read_roi(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries
     _require_clear_numbers(contents, {roi.number})
     _require_same_frame(contents, roi, series)
     return _structure(contents, roi, series)
+
+
+def read_roi_polygons(contents: RtstructContents, roi: RoiDefinition, series: ImageSeries) -> Contours:
+    """The closed polygons of one ROI as they stand in the file, on the images' grid; what `read_roi` would fill.
+
+    Raises:
+        InputRefused: as `read_roi`.
+    """
+    _require_clear_numbers(contents, {roi.number})
+    _require_same_frame(contents, roi, series)
+    contours = contents.contours_of(roi.number)
+    if contours is None or not len(contours):
+        return Contours(np.zeros((0, 2)), np.zeros(1, dtype=np.intp), np.zeros(0, dtype=np.intp))
+    return _polygons(contours, series, f"{contents.path}, ROI {roi.number} {roi.name!r}")
 
 
 @dataclass(frozen=True)
