@@ -132,7 +132,15 @@ def report_from_json(text: str, where: str) -> RunReport:
         findings = tuple(_finding_from(finding) for finding in content.pop("findings"))
         packages = tuple(PackageUse(**package) for package in content.pop("packages"))
         set_aside = tuple(content.pop("set_aside", ()))
-        return RunReport(structures=lines, findings=findings, packages=packages, set_aside=set_aside, **content)
+        used = content.pop("registration", None)
+        return RunReport(
+            structures=lines,
+            findings=findings,
+            packages=packages,
+            set_aside=set_aside,
+            registration=_registration_from(used) if used else None,
+            **content,
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = f"is no report of a run ({type(error).__name__}: {error})"
         raise ConfigError(where, found, "report.json as `contour run` writes it") from error
@@ -143,6 +151,11 @@ def _structure_from(content: dict[str, Any]) -> StructureReport:
     doses, ends = tuple(content.pop("doses", ())), tuple(content.pop("ends", ()))
     state = State(content.pop("state", State.WHOLE))
     return StructureReport(findings=findings, doses=doses, ends=ends, state=state, **content)
+
+
+def _registration_from(content: dict[str, Any]) -> RegistrationUse:
+    matrix, compared = tuple(map(tuple, content.pop("matrix"))), tuple(content.pop("compared"))
+    return RegistrationUse(matrix=matrix, compared=compared, **content)
 
 
 def _finding_from(content: dict[str, Any]) -> Finding:

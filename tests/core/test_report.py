@@ -1,6 +1,15 @@
 import json
 
-from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
+from contour.core.report import (
+    Finding,
+    PackageUse,
+    RegistrationUse,
+    RunReport,
+    Severity,
+    StructureReport,
+    report_from_json,
+    report_to_json,
+)
 
 
 def test_the_report_is_plain_json_that_says_it_is_for_review() -> None:
@@ -23,3 +32,10 @@ def test_the_report_is_plain_json_that_says_it_is_for_review() -> None:
     assert content["structures"][0]["confidence"] is None
     assert content["packages"][0]["sha256"] == "ab"
     assert "review" in content["review"]
+
+
+def test_a_report_is_read_back_with_how_another_image_was_brought() -> None:
+    matrix = ((1.0, 0.0, 0.0, 4.5), (0.0, 1.0, 0.0, -2.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    use = RegistrationUse("1.2.3", "MR", "sought", matrix, 0.0, ("Brain",), 0.8, 1.7, None)
+    report = RunReport("1", "p", False, "1.2", None, (), (), (), registration=use)
+    assert report_from_json(report_to_json(report), "report.json") == report

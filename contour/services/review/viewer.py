@@ -1,6 +1,6 @@
 """NiiVue, the viewer of the review page: which version, where it comes from, and that it is that one.
 
-It is not part of this project's code. The build hook (`hatch_build.py`) fetches the pinned version from the npm
+It is not part of this project's code. The build hook (`scripts/build_hook.py`) fetches the pinned version from the npm
 registry when a wheel or an editable install is made, so that the page works without a network afterwards. This module
 needs the standard library alone, for the hook runs where nothing else is installed.
 """
