@@ -25,6 +25,7 @@ from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
 from contour.cli.merge import merge
 from contour.cli.models import list_models, show_model, verify_models
+from contour.cli.models_import import import_nnunet_model
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
@@ -82,6 +83,9 @@ def build_app() -> typer.Typer:
     models.command("list")(list_models)
     models.command("show")(show_model)
     models.command("verify")(verify_models)
+    importing = typer.Typer(help="Networks that others trained become packages.", no_args_is_help=True)
+    importing.command("nnunet")(import_nnunet_model)
+    models.add_typer(importing, name="import")
     app.add_typer(models, name="models")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
