@@ -30,7 +30,9 @@ About = Annotated[
 ]
 Title = Annotated[str, typer.Option("--title", help="What it draws, in a line.")]
 Version = Annotated[str, typer.Option("--package-version", help="Version of the package.")]
-ModalityOption = Annotated[Modality | None, typer.Option("--modality", help="CT or MR, where the data set does not say.")]
+ModalityOption = Annotated[
+    Modality | None, typer.Option("--modality", help="CT or MR, where the data set does not say.")
+]
 
 
 def import_nnunet_model(

@@ -212,7 +212,9 @@ def _rescaled(values: NDArray[np.float32], volume: Volume, preprocessing: Prepro
     elif preprocessing.standardised is not None:
         stored = volume.voxels_zyx.astype(np.float32)
         # Of what is not 0, what lies outside is not touched: it is 0 where nothing was resampled.
-        inside = values != 0 if preprocessing.standardised is Standardised.NONZERO else np.ones(values.shape, dtype=bool)
+        inside = (
+            values != 0 if preprocessing.standardised is Standardised.NONZERO else np.ones(values.shape, dtype=bool)
+        )
         if preprocessing.standardised is Standardised.NONZERO:
             stored, inside = stored[ndimage.binary_fill_holes(stored != 0)], ndimage.binary_fill_holes(inside)
         values[inside] -= stored.mean() if stored.size else np.float32(0)

@@ -14,9 +14,7 @@ from contour.core.geometry import Box
 ANISOTROPIC = 3.0  # nnU-Net: an axis more than so many times as coarse as the finest is not interpolated along
 
 
-def lone_coarse_axis(
-    first_zyx_mm: tuple[float, float, float], second_zyx_mm: tuple[float, float, float]
-) -> int | None:
+def lone_coarse_axis(first_zyx_mm: tuple[float, float, float], second_zyx_mm: tuple[float, float, float]) -> int | None:
     """The axis along which nnU-Net takes the nearest slice instead of interpolating, or None.
 
     It is the one coarsest axis of the first spacing, if that is anisotropic, else of the second; where two axes share

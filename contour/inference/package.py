@@ -78,6 +78,18 @@ class Step(StrEnum):
     AERATED_LUNGS = "aerated_lungs"
 
 
+class Tiles(StrEnum):
+    """Where the patches of an image lie.
+
+    `FITTED`: one stride apart over what is looked at, so that they are few. `EVEN`: evenly spaced over the whole image,
+    as nnU-Net places them, and those without anything to look at left out: a network that normalises over its patch
+    answers by where that lies, and gives each voxel the same logits there as at home.
+    """
+
+    FITTED = "fitted"
+    EVEN = "even"
+
+
 @dataclass(frozen=True)
 class Training:
     """Where a network comes from: shown on the card and in reports.
@@ -105,7 +117,7 @@ class Manifest:
     voxels: less is computed twice, but a network that normalises over its patch answers otherwise on a larger one, so
     a package states it only after both were measured, and memory grows with it (0.5 to 0.7 GB a million voxels).
     `steps` names what is made of the labels beyond themselves. `overlap` is the part of a patch that it shares with the
-    next one along an axis, where the network needs another than what prediction goes by.
+    next one along an axis, where the network needs another than what prediction goes by; `tiles` says where they lie.
 
     Raises:
         ValueError: no labels, labels that share a name or a channel, softmax and sigmoid labels mixed, or a name,
@@ -125,6 +137,7 @@ class Manifest:
     largest_patch_voxels: int | None = None
     steps: tuple[Step, ...] = ()
     overlap: float | None = None
+    tiles: Tiles = Tiles.FITTED
 
     def __post_init__(self) -> None:
         if not PACKAGE_NAME.fullmatch(self.name):

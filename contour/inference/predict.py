@@ -28,7 +28,7 @@ from contour.imaging.spline import lone_coarse_axis
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
-from contour.inference.package import Label
+from contour.inference.package import Label, Tiles
 from contour.inference.region import around_body, axis_positions, box_of, voxels_within
 from contour.inference.tiling import larger_patch
 
@@ -129,9 +129,10 @@ def _drawn(
         nothing = np.zeros((0, 0, 0), dtype=bool)
         return tuple(Drawn(label.name, nothing, (0, 0, 0), 0.0, Box((0, 0, 0), (0, 0, 0))) for label in labels)
     patch = manifest.patch_shape_zyx
-    box = box_of(inside, patch)
+    whole = Box((0, 0, 0), grid.shape_zyx)
+    box = whole if manifest.tiles is Tiles.EVEN else box_of(inside, patch)
     most_voxels = options.patch_voxels or manifest.largest_patch_voxels
-    if most_voxels is not None:
+    if most_voxels is not None and manifest.tiles is Tiles.FITTED:
         patch = larger_patch(box.shape_zyx, patch, overlap, most_voxels)
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
@@ -140,7 +141,7 @@ def _drawn(
     painter = Painter(_rules(labels), structures, sampling)
     expected = ExpectedDice(manifest, labels)
     values = preprocess(volume, manifest.preprocessing, box).values_zyx
-    region = Region(values, inside[box.slices], patch, overlap, manifest.preprocessing.padding)
+    region = Region(values, inside[box.slices], patch, overlap, manifest.preprocessing.padding, manifest.tiles)
     for logits_cyx in network.planes(region, progress):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)

@@ -7,6 +7,7 @@ its logger keeps): these are read too, by functions of our own under numpy's nam
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,13 +73,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if size > MAX_CHECKPOINT_BYTES:
         raise PackageError(where, f"{size} bytes", f"at most {MAX_CHECKPOINT_BYTES}")
     try:
-        with torch.serialization.safe_globals(_stand_ins()):
+        with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # what follows is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
     # What torch raises on a damaged or hostile file varies: a pickle's own error, a zip's, or of a broken stream.
     except pickle.UnpicklingError as error:
-        raise PackageError(where, _first_sentence(error), _ALLOWED) from error
-    except (RuntimeError, zipfile.BadZipFile, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise PackageError(where, f"is damaged, or no checkpoint ({_first_sentence(error)})", _ALLOWED) from error
+        raise PackageError(where, _reason(error), _ALLOWED) from error
+    except (RuntimeError, OSError, zipfile.BadZipFile, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
+        raise PackageError(where, f"is damaged, or no checkpoint ({_reason(error)})", _ALLOWED) from error
     if not isinstance(content, dict):
         raise PackageError(where, f"holds a {type(content).__name__}", "a checkpoint with named entries")
     return content
@@ -135,10 +137,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], whe
     network.load_state_dict(weights)
 
 
-def _first_sentence(error: Exception) -> str:
-    """What was found, without torch's advice to load everything after all."""
-    text = " ".join(str(error).split())
-    for mark in ("WeightsUnpickler error: ", "Weights only load failed. "):
-        if mark in text:
-            text = text.split(mark)[-1]
-    return text.split(" was not an allowed global")[0].split(". ")[0][:300]
+def _reason(error: Exception) -> str:
+    """What was found, without torch's advice to load everything after all: that stands around the first error."""
+    inner = error.__context__ if isinstance(error.__context__, pickle.UnpicklingError) else error
+    return " ".join(str(inner).split()).split(". ")[0][:300]

@@ -1,5 +1,6 @@
 """What the labels of a data set mean: TG-263 names where an alias says exactly this, and the authors' own elsewhere."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,13 @@ class NamesFile:
 class MappedName:
     """One label: `name` is what the package calls it, None if it is left out; `remark` says why, where it is not plain.
 
-    `writable` says whether it can stand in an RTSTRUCT as it is.
+    `decided` says that a file gave the name, and not an alias.
     """
 
     label: str
     name: str | None
     remark: str = ""
+    decided: bool = False
 
     @property
     def writable(self) -> bool:
@@ -34,7 +36,9 @@ class MappedName:
         return self.name is not None and not validate_name(self.name)
 
 
-def map_names(labels: Iterable[str], given: Path | None = None, ready: NamesFile | None = None) -> tuple[MappedName, ...]:
+def map_names(
+    labels: Iterable[str], given: Path | None = None, ready: NamesFile | None = None
+) -> tuple[MappedName, ...]:
     """What each label is called in a package: as the file `given` says, else `ready`, else by the aliases.
 
     Raises:
@@ -57,8 +61,8 @@ def _mapped(label: str, decided: dict[str, str | None], aliases: Aliases) -> Map
     if label in decided:
         name = decided[label]
         if name is None:
-            return MappedName(label, None, "left out")
-        return MappedName(label, name, "" if lookup(name) else "no name of TG-263")
+            return MappedName(label, None, "left out", decided=True)
+        return MappedName(label, name, "" if lookup(name) else "no name of TG-263", decided=True)
     reading = aliases.read(label)
     if reading.how is How.EXACT and reading.name is not None:
         return MappedName(label, reading.name, reading.remark)
@@ -68,17 +72,16 @@ def _mapped(label: str, decided: dict[str, str | None], aliases: Aliases) -> Map
 
 
 def _each_once(found: tuple[MappedName, ...], where: str) -> tuple[MappedName, ...]:
-    """No name twice: of labels that are understood alike, all keep their own."""
-    folded = [one.name.casefold() for one in found if one.name is not None]
-    clashing = {name for name in folded if folded.count(name) > 1}
+    """No name twice: labels that the aliases understand alike keep their own."""
+    names = Counter(one.name.casefold() for one in found if one.name is not None)
     result = tuple(
         MappedName(one.label, one.label, f"kept as it is; others are {one.name} too")
-        if one.name is not None and one.name.casefold() in clashing
+        if one.name is not None and names[one.name.casefold()] > 1 and not one.decided
         else one
         for one in found
     )
-    folded = [one.name.casefold() for one in result if one.name is not None]
-    repeated = sorted({name for name in folded if folded.count(name) > 1})
+    names = Counter(one.name.casefold() for one in result if one.name is not None)
+    repeated = sorted(name for name, count in names.items() if count > 1)
     if repeated:
         raise ConfigError(f"{where}: names", f"{', '.join(repeated)} more than once", "each name once")
     return result

@@ -9,7 +9,7 @@ Mirroring, which nnU-Net does by default, is not done: it takes eight times as l
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from contour.inference.package import (
     Label,
     Manifest,
     ModelPackage,
+    Tiles,
     Training,
     load_package,
     write_manifest,
@@ -154,6 +155,9 @@ def import_nnunet(folder: Path, models: Path, options: NnunetOptions) -> Importe
     folds, model = _load(folder, options)
     orientation, notes = _orientation(model, options)
     mapped = map_names((label.name for label in model.labels), options.names, options.ready)
+    if all(one.name is None for one in mapped):
+        raise PackageError(str(folder), "every label is left out", "at least one that is drawn")
+    _modality(model, options)  # before the work
     network = CanonicalNetwork(folds.networks, model, orientation)
     with staged(target) as stage:
         difference = _export(network, model, stage)
@@ -223,6 +227,13 @@ def _orientation(model: TrainedModel, options: NnunetOptions) -> tuple[str, tupl
     return AS_STORED, (note,)
 
 
+def _modality(model: TrainedModel, options: NnunetOptions) -> Modality:
+    modality = options.modality or model.modality
+    if modality is None:
+        raise PackageError(str(model.folder), "does not say whether its images are CT or MR", "--modality CT or MR")
+    return modality
+
+
 def _export(network: CanonicalNetwork, model: TrainedModel, stage: Path) -> float:
     patch = torch.randn(1, 1, *model.patch_shape_zyx, generator=torch.Generator().manual_seed(0))
     export_onnx(network, patch, stage / NETWORK_FILE)
@@ -236,16 +247,11 @@ def _export(network: CanonicalNetwork, model: TrainedModel, stage: Path) -> floa
 def _manifest(
     model: TrainedModel, mapped: tuple[MappedName, ...], folds: _Folds, options: NnunetOptions, stage: Path
 ) -> Manifest:
-    modality = options.modality or model.modality
-    if modality is None:
-        raise PackageError(str(model.folder), "does not say whether its images are CT or MR", "--modality CT or MR")
     labels = tuple(
         Label(source.channel, one.name, 0.5 if source.is_region else None)
         for source, one in zip(model.labels, mapped, strict=True)
         if one.name is not None
     )
-    if not labels:
-        raise PackageError(str(model.folder), "every label is left out", "at least one that is drawn")
     training = Training(
         data=options.said.data or (model.dataset,),
         licences=options.said.licences,
@@ -256,14 +262,15 @@ def _manifest(
         name=options.name,
         version=options.version,
         title=options.title or f"{model.dataset}, {model.configuration} of nnU-Net",
-        modality=modality,
+        modality=_modality(model, options),
         onnx_sha256=hashlib.sha256((stage / NETWORK_FILE).read_bytes()).hexdigest(),
         licence=options.licence,
         patch_shape_zyx=model.patch_shape_zyx,
-        preprocessing=replace(model.preprocessing),
+        preprocessing=model.preprocessing,
         labels=labels,
         training=training,
         overlap=OVERLAP,
+        tiles=Tiles.EVEN,
     )
 
 

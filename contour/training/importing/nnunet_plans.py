@@ -131,7 +131,9 @@ def _channels(dataset: Entries) -> tuple[str, ...]:
     names = tuple(str(name) for name in dataset.part(key).content.values())
     if len(names) != 1:
         found = f"{len(names)} images a case ({', '.join(names)})"
-        raise PackageError(f"{dataset.where}: {key}", found, "one image: several registered ones are not contoured here")
+        raise PackageError(
+            f"{dataset.where}: {key}", found, "one image: several registered ones are not contoured here"
+        )
     return names
 
 
