@@ -13,6 +13,7 @@ from contour.cli.terminal import messages, output, print_json
 from contour.cli.train import require_torch
 from contour.config import load_config
 from contour.core.volume import Modality
+from contour.inference.onnx_package import import_onnx
 
 if TYPE_CHECKING:
     from contour.training.importing.nnunet import Imported
@@ -79,6 +80,17 @@ def import_nnunet_model(
         overwrite=overwrite,
     )
     _show(import_nnunet(folder, models, options), as_json=as_json)
+
+
+def import_onnx_model(
+    network: Annotated[Path, typer.Argument(help="An ONNX file: (N, 1, z, y, x) to logits (N, channels, z, y, x).")],
+    statement: Annotated[Path, typer.Argument(help="YAML that says what it takes and draws: see configs/import.")],
+    models: OutputFolder,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a package of any ONNX network that keeps to the packages' form; needs no torch."""
+    package = import_onnx(network, statement, models, overwrite=overwrite)
+    output().print(f"[bold green]Written[/] {escape(str(package.folder))}", soft_wrap=True)
 
 
 def _show(imported: "Imported", *, as_json: bool) -> None:

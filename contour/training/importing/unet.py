@@ -109,7 +109,7 @@ class _Block(nn.Module):
 class _Stack(nn.Module):
     """So many convolutions, the first of which may shrink the grid."""
 
-    def __init__(  # noqa: PLR0913 - a convolution's own arguments
+    def __init__(
         self,
         spec: UNetSpec,
         depth: int,
@@ -153,7 +153,7 @@ class _ResidualEncoder(nn.Module):
 
 
 class _ResidualStage(nn.Module):
-    def __init__(  # noqa: PLR0913 - a convolution's own arguments
+    def __init__(
         self,
         spec: UNetSpec,
         depth: int,
