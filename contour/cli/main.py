@@ -25,7 +25,7 @@ from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
 from contour.cli.merge import merge
 from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
-from contour.cli.models_import import import_nnunet_model, import_onnx_model
+from contour.cli.models_import import import_nnunet_model, import_onnx_model, import_totalsegmentator_models
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
@@ -88,6 +88,7 @@ def build_app() -> typer.Typer:
     models.command("pack")(pack_model)
     importing = typer.Typer(help="Networks that others trained become packages.", no_args_is_help=True)
     importing.command("nnunet")(import_nnunet_model)
+    importing.command("totalsegmentator")(import_totalsegmentator_models)
     importing.command("onnx")(import_onnx_model)
     models.add_typer(importing, name="import")
     app.add_typer(models, name="models")

@@ -82,6 +82,31 @@ def import_nnunet_model(
     _show(import_nnunet(folder, models, options), as_json=as_json)
 
 
+def import_totalsegmentator_models(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Data sets' folders as TotalSegmentator unpacks them: Dataset291_... and so on."),
+    ],
+    models: OutputFolder,
+    names: NamesOption = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make packages of TotalSegmentator's open weights, and say which list of them a protocol names."""
+    require_torch("contour models import")
+    from contour.training.importing.totalsegmentator import (  # noqa: PLC0415 - planning servers have no torch
+        TotalSegmentatorOptions,
+        import_totalsegmentator,
+    )
+
+    options = TotalSegmentatorOptions(names, overwrite)
+    made = []
+    for folder in folders:
+        imported = import_totalsegmentator(folder, models, options)
+        _show(imported, as_json=False)
+        made.append(imported.package.manifest.name)
+    output().print(f"[bold]In a protocol:[/] packages: \\[{', '.join(made)}]", soft_wrap=True)
+
+
 def import_onnx_model(
     network: Annotated[Path, typer.Argument(help="An ONNX file: (N, 1, z, y, x) to logits (N, channels, z, y, x).")],
     statement: Annotated[Path, typer.Argument(help="YAML that says what it takes and draws: see configs/import.")],

@@ -4,10 +4,10 @@
 
 MODEL_FOLDER is a trained-model folder of nnU-Net v2, PYTHON_OF_NNUNET the interpreter of an environment that has it,
 and each IMAGE a CT: a NIfTI file or a folder with one DICOM series. The package is made anew. Both contenders begin
-with the image in memory, canonically oriented, and with the network loaded, and end with masks on the image's grid; both
-run on the processor with the same number of threads, one after the other, each in a process of its own, and nnU-Net
-does not mirror. Dice is between the two drawings, per structure; on a structure that both leave out it is 1. nnU-Net
-adds up logits in half precision, in which patches that barely count round away; `--single` has it add in single.
+with the image in memory, canonically oriented, and with the network loaded, and end with masks on the image's grid.
+Both run on the processor with the same number of threads, one after the other, each in a process of its own, and
+nnU-Net does not mirror. Dice is between the two drawings, per structure; on a structure that both leave out it is 1.
+nnU-Net adds up logits in half precision, in which patches that barely count round away; `--single` has it add in single.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     PYTHON_OF_NNUNET scripts/bench/nnunet_peer.py MODEL_FOLDER IMAGE.npz OUTPUT.npz CHECKPOINT half|single FOLD ...
 
 `IMAGE.npz` holds `voxels_zyx` and `spacing_zyx_mm`. Seconds begin with the image in memory and end with the drawing on
-its grid; the weights are loaded before. Mirroring is off. nnU-Net adds up logits in half precision; `single` has it do so
-in single, which tells what of a difference is that.
+its grid; the weights are loaded before. Mirroring is off. nnU-Net adds up logits in half precision; `single` has it do
+so in single, which tells what of a difference is that.
 """
 
 import json
@@ -24,7 +24,9 @@ import torch
 
 def main() -> None:
     folder, image, output, checkpoint, precision, *folds = sys.argv[1:]
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # type: ignore[import-not-found]
+    from nnunetv2.inference.predict_from_raw_data import (  # type: ignore[import-not-found]  # noqa: PLC0415
+        nnUNetPredictor,  # it reads the environment that is set above
+    )
 
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(folder, tuple(folds), checkpoint)

@@ -9,7 +9,7 @@ Mirroring, which nnU-Net does by default, is not done: it takes eight times as l
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -63,6 +63,7 @@ class NnunetOptions:
     `orientation` says where z, y and x of the training images grow to, for readers that take images as stored; None
     means what the reader says, else DICOM's usual order. `any_trainer` takes the plans' network for that of a trainer
     that is not nnU-Net's own. `ready` are names that are known for this data set; those of `names` go before.
+    `notes` are for the card and the person at the terminal.
     """
 
     name: str
@@ -74,9 +75,10 @@ class NnunetOptions:
     orientation: str | None = None
     names: Path | None = None
     ready: NamesFile | None = None
-    said: CardInput = CardInput()
+    said: CardInput = field(default_factory=CardInput)
     licence: str = _STATED
     any_trainer: bool = False
+    notes: tuple[str, ...] = ()
     overwrite: bool = False
 
 
@@ -162,7 +164,7 @@ def import_nnunet(folder: Path, models: Path, options: NnunetOptions) -> Importe
     with staged(target) as stage:
         difference = _export(network, model, stage)
         manifest = _manifest(model, mapped, folds, options, stage)
-        notes = (*notes, *_notes(model, mapped))
+        notes = (*options.notes, *notes, *_notes(model, mapped))
         facts = ImportedFacts(manifest, mapped, _source(model, folds), notes, difference)
         (stage / CARD_FILE).write_text(imported_card(options.said, facts), encoding="utf-8")
         write_manifest(manifest, stage)
@@ -221,8 +223,8 @@ def _orientation(model: TrainedModel, options: NnunetOptions) -> tuple[str, tupl
     if model.orientation is not None:
         return model.orientation, ()
     note = (
-        f"Its training images are taken to grow to {AS_STORED} along z, y and x, as DICOM's usually do: nnU-Net took them "
-        "as they were stored, and does not say how that was. Compare left and right on a case before use."
+        f"Its training images are taken to grow to {AS_STORED} along z, y and x, as DICOM's usually do: nnU-Net took "
+        "them as they were stored, and does not say how that was. Compare left and right on a case before use."
     )
     return AS_STORED, (note,)
 

@@ -1,7 +1,7 @@
 """nnU-Net's two U-Nets, built from what plans say, with the names that its checkpoints give their weights.
 
-Written after dynamic_network_architectures 0.3.1 and 0.4.4 (Apache-2.0), which nnU-Net v2 builds its networks with: that
-library names the classes to use by strings in plans that are looked up as Python paths, and its newer versions bring
+Written after dynamic_network_architectures 0.3.1 and 0.4.4 (Apache-2.0), which nnU-Net v2 builds its networks with.
+Plans name that library's classes by strings, which nnU-Net looks up as Python paths, and its newer versions bring
 further packages along. Here a table says what a string may stand for, and everything else is refused by name.
 """
 
