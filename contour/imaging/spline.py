@@ -30,7 +30,8 @@ def lone_coarse_axis(first_zyx_mm: tuple[float, float, float], second_zyx_mm: tu
 def nearest_voxels(n: int, m: int) -> NDArray[np.intp]:
     """(m,): which of `n` voxels lies nearest to each of `m` over the same borders."""
     centres = (n / m) * (np.arange(m) + 0.5) - 0.5
-    return np.clip(np.floor(centres + 0.5).astype(np.intp), 0, n - 1)
+    chosen: NDArray[np.intp] = np.clip(np.floor(centres + 0.5).astype(np.intp), 0, n - 1)
+    return chosen
 
 
 def resample_spline(

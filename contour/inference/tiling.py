@@ -99,7 +99,8 @@ def gaussian_weights(patch_zyx: tuple[int, int, int], tiles: Tiles = Tiles.FITTE
     weights = axes[0][:, None, None] * axes[1][:, None] * axes[2]
     if even:
         halves = (10 * weights).astype(np.float16).astype(np.float32)
-        return np.where(halves > 0, halves, halves[halves > 0].min())
+        counted: NDArray[np.float32] = np.where(halves > 0, halves, halves[halves > 0].min())
+        return counted
     floored: NDArray[np.float32] = np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
     return floored
 

@@ -7,7 +7,8 @@ and each IMAGE a CT: a NIfTI file or a folder with one DICOM series. The package
 with the image in memory, canonically oriented, and with the network loaded, and end with masks on the image's grid.
 Both run on the processor with the same number of threads, one after the other, each in a process of its own, and
 nnU-Net does not mirror. Dice is between the two drawings, per structure; on a structure that both leave out it is 1.
-nnU-Net adds up logits in half precision, in which patches that barely count round away; `--single` has it add in single.
+nnU-Net adds up logits in half precision, in which patches that barely count round away; with `--single` it adds in
+single precision.
 """
 
 import argparse

@@ -86,7 +86,7 @@ def import_totalsegmentator(
         data=(f"TotalSegmentator, {_dataset_name(trained)}",),
         licences=(f"{known.licence} (the weights)",),
     )
-    notes = (f'{SAYS} "{known.licence_says}" (TotalSegmentator {known.version}, README).',)
+    notes: tuple[str, ...] = (f'{SAYS} "{known.licence_says}" (TotalSegmentator {known.version}, README).',)
     if task.looks_at:
         notes += (
             f"TotalSegmentator gives this network {task.looks_at} only: elsewhere it may draw what is not there.",

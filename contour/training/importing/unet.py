@@ -5,6 +5,7 @@ Plans name that library's classes by strings, which nnU-Net looks up as Python p
 further packages along. Here a table says what a string may stand for, and everything else is refused by name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -229,8 +230,9 @@ def _each(stages: nn.Sequential, x: Tensor) -> list[Tensor]:
     return found
 
 
-def _conv(spec: UNetSpec) -> type[nn.Conv2d] | type[nn.Conv3d]:
-    return nn.Conv3d if spec.dimensions == 3 else nn.Conv2d
+def _conv(spec: UNetSpec) -> Callable[..., nn.Module]:
+    kinds: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+    return kinds[spec.dimensions]
 
 
 def _norm(spec: UNetSpec, channels: int) -> nn.Module:
