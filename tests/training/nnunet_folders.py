@@ -61,7 +61,7 @@ def make_folder(folder: Path, made: Made = Made()) -> Path:
 
 def configuration(made: Made) -> dict[str, Any]:
     dimensions = 2 if made.flat else 3
-    kernels, strides = [[3] * dimensions] * 2, [[1] * dimensions, [2] * dimensions]
+    kernels, strides = [[3] * dimensions] * 3, [[1] * dimensions, [2] * dimensions, [2] * dimensions]
     shared = {
         "patch_size": [16, 24] if made.flat else [8, 16, 24],
         "spacing": [2.0, 3.0] if made.flat else [3.0, 2.0, 2.5],
@@ -77,9 +77,9 @@ def configuration(made: Made) -> dict[str, Any]:
         network = {
             "UNet_class_name": "ResidualEncoderUNet" if made.residual else "PlainConvUNet",
             "UNet_base_num_features": 4,
-            "unet_max_num_features": 6,
-            "n_conv_per_stage_encoder": [1, 2],
-            "n_conv_per_stage_decoder": [1],
+            "unet_max_num_features": 8,
+            "n_conv_per_stage_encoder": [1, 2, 1],
+            "n_conv_per_stage_decoder": [1, 1],
             "conv_kernel_sizes": kernels,
             "pool_op_kernel_sizes": strides,
         }
@@ -87,13 +87,13 @@ def configuration(made: Made) -> dict[str, Any]:
     depth = "n_blocks_per_stage" if made.residual else "n_conv_per_stage"
     kind = "ResidualEncoderUNet" if made.residual else "PlainConvUNet"
     given = {
-        "n_stages": 2,
-        "features_per_stage": [4, 6],
+        "n_stages": 3,
+        "features_per_stage": [4, 6, 8],
         "conv_op": f"torch.nn.modules.conv.Conv{dimensions}d",
         "kernel_sizes": kernels,
         "strides": strides,
-        depth: [1, 2],
-        "n_conv_per_stage_decoder": [1],
+        depth: [1, 2, 1],
+        "n_conv_per_stage_decoder": [1, 1],
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimensions}d",
         "norm_op_kwargs": {"eps": 1e-05, "affine": True},

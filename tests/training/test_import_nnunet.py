@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from nnunet_folders import REGIONS, Made, make_folder, network_of, write_checkpoint
+from tiny_training import tiny_config
 
 from contour.core.errors import ConfigError, PackageError
 from contour.core.geometry import Geometry
@@ -96,10 +97,9 @@ def test_a_network_of_slices_keeps_the_images_own_slices(tmp_path: Path) -> None
     manifest = imported.package.manifest
     assert manifest.patch_shape_zyx == (1, 16, 24)
     assert manifest.preprocessing.native_axis == 0
-    patch = random_patch(2, 16, 24)
+    patch = random_patch(1, 16, 24)
     with torch.inference_mode():
-        slices = [network_of(folder, "2d", 0)(torch.from_numpy(patch[:, :, z])).numpy() for z in (0, 1)]
-    expected = np.stack(slices, axis=2)
+        expected = network_of(folder, "2d", 0)(torch.from_numpy(patch[:, :, 0])).numpy()[:, :, None]
     assert np.abs(logits_of(imported.package.onnx_path, patch) - expected).max() < 1e-4 * np.abs(expected).max()
     # And it draws an image of other voxels, on the image's own grid.
     geometry = Geometry.axial((5, 40, 40), (4.0, 1.5, 1.5), (0.0, 0.0, 0.0), "2.25.1")
@@ -265,3 +265,10 @@ def test_the_command_shows_the_map_of_names(contour: Any, tmp_path: Path, capsys
     assert "Compare left and right" in shown.err
     assert contour(*arguments) == 2  # it is there, and nothing says to overwrite it
     assert "holds a package" in capsys.readouterr().err
+
+
+def test_only_imported_networks_have_what_training_does_not_prepare() -> None:
+    config = tiny_config()
+    for change in ({"crop_to_nonzero": True}, {"native_axis": 0}):
+        with pytest.raises(ValueError, match="imported networks only"):
+            replace(config, preprocessing=replace(config.preprocessing, **change))
