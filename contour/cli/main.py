@@ -24,7 +24,8 @@ from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
 from contour.cli.merge import merge
-from contour.cli.models import list_models, show_model, verify_models
+from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
+from contour.cli.models_import import import_nnunet_model, import_onnx_model, import_totalsegmentator_models
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.review import ServeByDefault, review_add_user, review_serve
@@ -83,6 +84,14 @@ def build_app() -> typer.Typer:
     models.command("list")(list_models)
     models.command("show")(show_model)
     models.command("verify")(verify_models)
+    models.command("install")(install_models)
+    models.command("remove")(remove_model)
+    models.command("pack")(pack_model)
+    importing = typer.Typer(help="Networks that others trained become packages.", no_args_is_help=True)
+    importing.command("nnunet")(import_nnunet_model)
+    importing.command("totalsegmentator")(import_totalsegmentator_models)
+    importing.command("onnx")(import_onnx_model)
+    models.add_typer(importing, name="import")
     app.add_typer(models, name="models")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)

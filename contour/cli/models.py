@@ -1,6 +1,7 @@
 """`contour models`: what draws."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from contour.cli.failures import ExitCode
-from contour.cli.options import Json, ModelFolders
+from contour.cli.options import Json, ModelFolders, Overwrite
 from contour.cli.terminal import messages, output, print_json
-from contour.core.errors import PackageError
+from contour.core.errors import ConfigError, PackageError
+from contour.inference.package_file import SUFFIX, install, pack, package_sources, remove, verify_file
 from contour.inference.session import verify_package
 from contour.library import all_packages, find_package
 
@@ -65,11 +67,18 @@ def show_model(
 
 
 def verify_models(
-    package: Annotated[str | None, typer.Argument(help="Name of a package; by default all.")] = None,
+    package: Annotated[str | None, typer.Argument(help="Name of a package, or a package file; by default all.")] = None,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="What the checksum of the package file must be.")
+    ] = None,
 ) -> None:
     """Check a package to the end: files, checksum, network, and one patch through it. Exit code 2 if one fails."""
     folders = tuple(models)
+    if package is not None and (package.endswith(SUFFIX) or Path(package).is_file()):
+        manifest = verify_file(Path(package), sha256).manifest
+        output().print(f"[bold green]whole[/] {escape(package)}: {manifest.name} {manifest.version}", soft_wrap=True)
+        return
     chosen = (find_package(package, folders),) if package else all_packages(folders)
     failed = False
     for found in chosen:
@@ -83,3 +92,42 @@ def verify_models(
             output().print(f"[bold green]whole[/] {escape(name)} {found.manifest.onnx_sha256}", soft_wrap=True)
     if failed:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def pack_model(
+    package: Annotated[str, typer.Argument(help="Name of a package.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="Folder for the file and its checksum.")],
+    models: ModelFolders = [],  # noqa: B006 - typer copies it
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a package as one file, to carry or to keep, and its sha256 in a file beside it."""
+    path = pack(find_package(package, tuple(models)), target, overwrite=overwrite)
+    output().print(f"[bold green]Written[/] {escape(str(path))}", soft_wrap=True)
+
+
+def install_models(
+    sources: Annotated[list[Path], typer.Argument(help="Package files, packages' folders, or folders that hold some.")],
+    into: Annotated[Path, typer.Option("--into", help="Folder of packages that they are put into.")],
+    sha256: Annotated[str | None, typer.Option("--sha256", help="What the checksum of the file must be.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Put packages where `--models` finds them, each checked to the end first. Nothing is fetched from a network."""
+    found = [source for place in sources for source in package_sources(place)]
+    if sha256 is not None and (len(found) != 1 or found[0].is_dir()):
+        raise ConfigError("--sha256", f"{len(found)} packages to install", "one package file")
+    for source in found:
+        installed = install(source, into, sha256=sha256, overwrite=overwrite)
+        manifest = installed.package.manifest
+        instead = f", instead of {installed.replaced}" if installed.replaced else ""
+        output().print(
+            f"[bold green]installed[/] {manifest.name} {escape(manifest.version)}{escape(instead)}", soft_wrap=True
+        )
+
+
+def remove_model(
+    package: Annotated[str, typer.Argument(help="Name of a package.")],
+    models: Annotated[Path, typer.Option("--from", help="Folder of packages that it is taken out of.")],
+) -> None:
+    """Take a package out of a folder of your own."""
+    version = remove(package, models)
+    output().print(f"[bold]removed[/] {package} {escape(version)} from {escape(str(models))}", soft_wrap=True)

@@ -143,6 +143,23 @@ class Geometry:
             origin_lps_mm=_point(origin),
         )
 
+    def recut(self, spacing_zyx_mm: tuple[float, float, float]) -> "Geometry":
+        """A grid over exactly the same outer borders, with the numbers of voxels nearest to another spacing.
+
+        Its spacing differs from the one asked for by as much as those numbers are not whole.
+        """
+        extent = np.asarray(self.shape_zyx) * np.asarray(self.spacing_zyx_mm)
+        z, y, x = (max(1, round(float(mm))) for mm in extent / np.asarray(spacing_zyx_mm))
+        spacing = extent / (z, y, x)
+        corner = self.index_to_lps_mm((-0.5, -0.5, -0.5))
+        origin = corner + 0.5 * (np.asarray(self.axes_lps) * spacing[:, None]).sum(axis=0)
+        return replace(
+            self,
+            shape_zyx=(z, y, x),
+            spacing_zyx_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+            origin_lps_mm=_point(origin),
+        )
+
 
 def _point(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
     x, y, z = (float(v) for v in values)

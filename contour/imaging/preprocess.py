@@ -1,15 +1,38 @@
 """Deterministic preprocessing, written once: training and inference both call it, and cannot drift apart."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from contour.core.geometry import Box, Geometry
 from contour.core.volume import Volume
 from contour.imaging.resample import resample_linear
+from contour.imaging.spline import lone_coarse_axis, resample_spline
 
 FINEST_SPACING_MM = 0.1  # no scanner resolves more, and memory grows with the third power
+SMALLEST_STD = 1e-8  # of an image whose values are all the same: nnU-Net's
+
+
+class Resampling(StrEnum):
+    """How an image comes to a network's voxels.
+
+    `LINEAR`: averaged where voxels grow, linear elsewhere, at exactly the network's spacing. `SPLINE`: as nnU-Net does
+    it, after the values were normalised; see `contour.imaging.spline`. The whole image is covered with the nearest
+    number of voxels, whose spacing is then nearly the network's, and logits come back the same way.
+    """
+
+    LINEAR = "linear"
+    SPLINE = "spline"
+
+
+class Standardised(StrEnum):
+    """Over what an image's own mean and standard deviation are taken: all of it, or what is not 0 (holes included)."""
+
+    IMAGE = "image"
+    NONZERO = "nonzero"
 
 
 @dataclass(frozen=True)
@@ -21,11 +44,17 @@ class Preprocessing:
     outside the image is `clip[0]`, air for a CT.
 
     An MR's values have no unit: with `percentiles` (low and high), the values that so many percent of the whole image's
-    voxels lie below become 0 and 1 first, and `clip`, `mean` and `std` are on that scale.
+    voxels lie below become 0 and 1 first, and `clip`, `mean` and `std` are on that scale. With `standardised`, values
+    are standard deviations from the mean; of what is not 0, what is 0 stays so.
+
+    Networks that were trained elsewhere need more: `resampling`; `padding_value`, the normalised value of what lies
+    outside the image; `native_axis`, of z, y, x (0, 1, 2) the one along which the image keeps its own spacing, for
+    networks that look at one slice at a time; and `crop_to_nonzero`: what surrounds all voxels that are not 0 is cut
+    off first, and is nothing.
 
     Raises:
-        ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, a `std` not above 0, or
-            percentiles that do not ascend within 0 to 100.
+        ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, a `std` not above 0,
+            percentiles that do not ascend within 0 to 100, both these and `standardised`, or no such axis.
     """
 
     spacing_zyx_mm: tuple[float, float, float]
@@ -33,10 +62,15 @@ class Preprocessing:
     mean: float
     std: float
     percentiles: tuple[float, float] | None = None
+    resampling: Resampling = Resampling.LINEAR
+    standardised: Standardised | None = None
+    padding_value: float | None = None
+    native_axis: int | None = None
+    crop_to_nonzero: bool = False
 
     def __post_init__(self) -> None:
-        if not np.all(np.isfinite((*self.spacing_zyx_mm, *self.clip, self.mean, self.std))):
-            raise ValueError("spacing_zyx_mm, clip, mean, std: must be finite")
+        if not np.all(np.isfinite((*self.spacing_zyx_mm, *self.clip, self.mean, self.std, self.padding_value or 0))):
+            raise ValueError("spacing_zyx_mm, clip, mean, std, padding_value: must be finite")
         if min(self.spacing_zyx_mm) < FINEST_SPACING_MM:
             raise ValueError(f"spacing_zyx_mm {self.spacing_zyx_mm}: must be at least {FINEST_SPACING_MM} mm")
         if not self.clip[0] < self.clip[1]:
@@ -45,11 +79,15 @@ class Preprocessing:
             raise ValueError(f"std {self.std}: must be above 0")
         if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError(f"percentiles {self.percentiles}: low and high, ascending, from 0 to 100")
+        if self.percentiles is not None and self.standardised is not None:
+            raise ValueError("percentiles and standardised: one of them at most")
+        if self.native_axis not in (None, 0, 1, 2):
+            raise ValueError(f"native_axis {self.native_axis}: 0 for z, 1 for y, 2 for x")
 
     @property
     def padding(self) -> float:
         """The normalised value of what lies outside the image."""
-        return (self.clip[0] - self.mean) / self.std
+        return (self.clip[0] - self.mean) / self.std if self.padding_value is None else self.padding_value
 
 
 @dataclass(frozen=True)
@@ -118,27 +156,74 @@ def at_spacing(volume: Volume, spacing_zyx_mm: tuple[float, float, float]) -> Vo
     return Volume(voxels, target, volume.modality)
 
 
+def spacing_for(image: Geometry, preprocessing: Preprocessing) -> tuple[float, float, float]:
+    """The spacing (z, y, x, mm) that an image is brought to."""
+    own, wanted = canonical_geometry(image).spacing_zyx_mm, preprocessing.spacing_zyx_mm
+    z, y, x = (own[axis] if axis == preprocessing.native_axis else wanted[axis] for axis in range(3))
+    return z, y, x
+
+
 def network_grid(image: Geometry, preprocessing: Preprocessing) -> Geometry:
     """The grid that an image is brought to."""
-    return canonical_geometry(image).respaced(preprocessing.spacing_zyx_mm)
+    spacing = spacing_for(image, preprocessing)
+    if preprocessing.resampling is Resampling.SPLINE:
+        return canonical_geometry(image).recut(spacing)
+    return canonical_geometry(image).respaced(spacing)
+
+
+def nonzero_box(volume: Volume) -> Box:
+    """The box, on the volume's grid, of what is not 0; all of it where everything is."""
+    start, stop = [0, 0, 0], list(volume.geometry.shape_zyx)
+    inside = volume.voxels_zyx != 0
+    if inside.any():
+        for axis in range(3):
+            found = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+            start[axis], stop[axis] = int(found[0]), int(found[-1]) + 1
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def preprocess(volume: Volume, preprocessing: Preprocessing, box: Box | None = None) -> PreparedImage:
-    """`volume` as a network's input; see `Preprocessing`. With `box`, that part of the `network_grid` alone."""
-    grid = network_grid(volume.geometry, preprocessing)
+    """`volume` as a network's input; see `Preprocessing`. With `box`, that part of the `network_grid` alone.
+
+    `crop_to_nonzero` is the caller's: the volume is the part that counts.
+    """
+    image, grid = canonical_geometry(volume.geometry), network_grid(volume.geometry, preprocessing)
     target = grid if box is None else grid.cropped(box)
     stored = to_canonical(volume.voxels_zyx, volume.geometry)
-    values = resample_linear(stored, canonical_geometry(volume.geometry), target)
-    if preprocessing.percentiles is not None:
-        # Of the image as it is stored: resampling at the border of the field must not shift the scale.
-        low, high = np.percentile(volume.voxels_zyx, preprocessing.percentiles)
-        values -= np.float32(low)
-        values /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+    if preprocessing.resampling is Resampling.SPLINE:
+        values = _rescaled(stored.astype(np.float32), volume, preprocessing)
+        nearest = lone_coarse_axis(image.spacing_zyx_mm, spacing_for(volume.geometry, preprocessing))
+        part = box or Box((0, 0, 0), grid.shape_zyx)
+        resampled = resample_spline(normalized(values, preprocessing), grid.shape_zyx, part, nearest)
+        return PreparedImage(resampled, target)
+    values = _rescaled(resample_linear(stored, image, target), volume, preprocessing)
     return PreparedImage(normalized(values, preprocessing), target)
 
 
+def _rescaled(values: NDArray[np.float32], volume: Volume, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """`values`, in place, on a scale of the image's own, where it has no unit.
+
+    That scale is of the image as it is stored: resampling at the border of the field must not shift it.
+    """
+    if preprocessing.percentiles is not None:
+        low, high = np.percentile(volume.voxels_zyx, preprocessing.percentiles)
+        values -= np.float32(low)
+        values /= np.float32(max(high - low, np.finfo(np.float32).tiny))
+    elif preprocessing.standardised is not None:
+        stored = volume.voxels_zyx.astype(np.float32)
+        # Of what is not 0, what lies outside is not touched: it is 0 where nothing was resampled.
+        inside = (
+            values != 0 if preprocessing.standardised is Standardised.NONZERO else np.ones(values.shape, dtype=bool)
+        )
+        if preprocessing.standardised is Standardised.NONZERO:
+            stored, inside = stored[ndimage.binary_fill_holes(stored != 0)], ndimage.binary_fill_holes(inside)
+        values[inside] -= stored.mean() if stored.size else np.float32(0)
+        values[inside] /= max(float(stored.std()) if stored.size else 1.0, SMALLEST_STD)
+    return values
+
+
 def normalized(values: NDArray[np.float32], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """`values` on the scale of `clip` (HU, or parts of the percentiles' range) as a network sees them, in place."""
+    """`values` on the scale of `clip` (HU, or the image's own) as a network sees them, in place."""
     np.clip(values, *preprocessing.clip, out=values)
     values -= np.float32(preprocessing.mean)
     values /= np.float32(preprocessing.std)

@@ -42,6 +42,13 @@ class AxisSampling:
         upper = np.minimum(lower + 1, voxels - 1)
         return cls(first, lower, upper, (inside - lower).astype(np.float32))
 
+    def nearest(self, voxels: int) -> "AxisSampling":
+        """The same voxels, each with the one network voxel that is nearest (the upper of two): no interpolation."""
+        chosen = np.minimum(np.floor(self.lower + self.weight + 0.5).astype(np.intp), voxels - 1)
+        lower = np.minimum(chosen, max(0, voxels - 2))
+        upper = np.minimum(lower + 1, voxels - 1)
+        return AxisSampling(self.first, lower, upper, (chosen - lower).astype(np.float32))
+
     def between(self, lowest: int, highest: int) -> slice:
         """The entries whose `lower` is at least `lowest` and at most `highest`."""
         start, stop = np.searchsorted(self.lower, (lowest, highest + 1))

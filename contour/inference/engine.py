@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contour.core.structures import Mask
-from contour.inference.package import Manifest
+from contour.inference.package import Manifest, Tiles
 
 Progress = Callable[[float], None]  # the part of the work that is done, 0 to 1
 
@@ -28,6 +28,7 @@ class Region:
     patch_zyx: tuple[int, int, int]
     overlap: float
     padding: float
+    tiles: Tiles = Tiles.FITTED
 
 
 class NetworkEngine(Protocol):

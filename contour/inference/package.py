@@ -78,6 +78,18 @@ class Step(StrEnum):
     AERATED_LUNGS = "aerated_lungs"
 
 
+class Tiles(StrEnum):
+    """Where the patches of an image lie.
+
+    `FITTED`: one stride apart over what is looked at, so that they are few. `EVEN`: evenly spaced over the whole image,
+    as nnU-Net places them, and those without anything to look at left out: a network that normalises over its patch
+    answers by where that lies, and gives each voxel the same logits there as at home.
+    """
+
+    FITTED = "fitted"
+    EVEN = "even"
+
+
 @dataclass(frozen=True)
 class Training:
     """Where a network comes from: shown on the card and in reports.
@@ -104,11 +116,12 @@ class Manifest:
     with the others and is not drawn. `largest_patch_voxels`, where it is given, allows larger patches of up to so many
     voxels: less is computed twice, but a network that normalises over its patch answers otherwise on a larger one, so
     a package states it only after both were measured, and memory grows with it (0.5 to 0.7 GB a million voxels).
-    `steps` names what is made of the labels beyond themselves.
+    `steps` names what is made of the labels beyond themselves. `overlap` is the part of a patch that it shares with the
+    next one along an axis, where the network needs another than what prediction goes by; `tiles` says where they lie.
 
     Raises:
         ValueError: no labels, labels that share a name or a channel, softmax and sigmoid labels mixed, or a name,
-            checksum, patch shape or size of the wrong form, or a step that lacks one of its labels.
+            checksum, patch shape, size or overlap of the wrong form, or a step that lacks one of its labels.
     """
 
     name: str
@@ -123,6 +136,8 @@ class Manifest:
     training: Training
     largest_patch_voxels: int | None = None
     steps: tuple[Step, ...] = ()
+    overlap: float | None = None
+    tiles: Tiles = Tiles.FITTED
 
     def __post_init__(self) -> None:
         if not PACKAGE_NAME.fullmatch(self.name):
@@ -135,6 +150,8 @@ class Manifest:
             raise ValueError(f"patches of more than {MAX_PATCH_VOXELS} voxels need too much memory")
         if self.largest_patch_voxels is not None and self.largest_patch_voxels < prod(self.patch_shape_zyx):
             raise ValueError(f"largest_patch_voxels {self.largest_patch_voxels}: at least the voxels of a patch")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap {self.overlap}: 0 or more, below 1")
         if not self.labels:
             raise ValueError("labels: a network draws at least one structure")
         _refuse_repeats("channel", [str(label.channel) for label in self.labels])

@@ -5,7 +5,7 @@ planes around it are final. No array of channels x image exists: the logits live
 layer of tiles deep.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,25 +13,39 @@ from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
 from contour.core.structures import Mask, OnGrid
 from contour.core.volume import Volume
-from contour.imaging.preprocess import box_from_canonical, canonical_geometry, from_canonical, network_grid, preprocess
+from contour.imaging.preprocess import (
+    Preprocessing,
+    Resampling,
+    box_from_canonical,
+    canonical_geometry,
+    from_canonical,
+    network_grid,
+    nonzero_box,
+    preprocess,
+    spacing_for,
+)
+from contour.imaging.spline import lone_coarse_axis
 from contour.inference.confidence import ExpectedDice
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
-from contour.inference.package import Label
+from contour.inference.package import Label, Tiles
 from contour.inference.region import around_body, axis_positions, box_of, voxels_within
 from contour.inference.tiling import larger_patch
+
+OVERLAP = 0.25  # where neither the options nor the package say otherwise
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How an image is cut into tiles. `overlap` is the part of a patch shared with the next one along an axis.
+    """How an image is cut into tiles. `overlap` is the part of a patch shared with the next one along an axis; None
+    means what the package says (`Manifest.overlap`), or a quarter.
 
     `body_only` leaves out what lies more than 10 mm outside the patient's body. `patch_voxels` allows patches up to so
     many voxels; None means what the package says (`Manifest.largest_patch_voxels`). `within`, a grid with the image's
     axes, leaves out what lies beyond its borders, but for what the outer tiles see of it.
     """
 
-    overlap: float = 0.25
+    overlap: float | None = None
     body_only: bool = True
     patch_voxels: int | None = None
     within: Geometry | None = None
@@ -86,25 +100,49 @@ def predict(
     labels = _wanted_labels(network, wanted)
     if volume.modality is not manifest.modality:
         raise InputRefused(Reason.WRONG_MODALITY, "image", volume.modality, f"{manifest.modality} for {manifest.name}")
+    if not manifest.preprocessing.crop_to_nonzero:
+        return _drawn(network, volume, labels, progress or _silent, options)
+    part = nonzero_box(volume)
+    cut = Volume(volume.voxels_zyx[part.slices], volume.geometry.cropped(part), volume.modality)
+    return tuple(_placed(one, part) for one in _drawn(network, cut, labels, progress or _silent, options))
+
+
+def _placed(drawn: Drawn, part: Box) -> Drawn:
+    """What was drawn on the box `part` of an image, on the image."""
+    z, y, x = part.start_zyx
+    start, stop, offset = drawn.looked_at.start_zyx, drawn.looked_at.stop_zyx, drawn.offset_zyx
+    return replace(
+        drawn,
+        offset_zyx=(offset[0] + z, offset[1] + y, offset[2] + x),
+        looked_at=Box((start[0] + z, start[1] + y, start[2] + x), (stop[0] + z, stop[1] + y, stop[2] + x)),
+    )
+
+
+def _drawn(
+    network: NetworkEngine, volume: Volume, labels: tuple[Label, ...], progress: Progress, options: PredictOptions
+) -> tuple[Drawn, ...]:
+    manifest = network.manifest
+    overlap = next(part for part in (options.overlap, manifest.overlap, OVERLAP) if part is not None)
     grid = network_grid(volume.geometry, manifest.preprocessing)
     inside = _inside(volume, grid, options)
     if not inside.any():
         nothing = np.zeros((0, 0, 0), dtype=bool)
         return tuple(Drawn(label.name, nothing, (0, 0, 0), 0.0, Box((0, 0, 0), (0, 0, 0))) for label in labels)
     patch = manifest.patch_shape_zyx
-    box = box_of(inside, patch)
+    whole = Box((0, 0, 0), grid.shape_zyx)
+    box = whole if manifest.tiles is Tiles.EVEN else box_of(inside, patch)
     most_voxels = options.patch_voxels or manifest.largest_patch_voxels
-    if most_voxels is not None:
-        patch = larger_patch(box.shape_zyx, patch, options.overlap, most_voxels)
+    if most_voxels is not None and manifest.tiles is Tiles.FITTED:
+        patch = larger_patch(box.shape_zyx, patch, overlap, most_voxels)
         box = box_of(inside, patch)
     image = canonical_geometry(volume.geometry)
     structures = [manifest.channels(label) for label in labels]
-    sampling = _sampling(image, grid, box)
+    sampling = _sampling(image, grid, box, _stepwise_axis(volume, manifest.preprocessing))
     painter = Painter(_rules(labels), structures, sampling)
     expected = ExpectedDice(manifest, labels)
     values = preprocess(volume, manifest.preprocessing, box).values_zyx
-    region = Region(values, inside[box.slices], patch, options.overlap, manifest.preprocessing.padding)
-    for logits_cyx in network.planes(region, progress or _silent):
+    region = Region(values, inside[box.slices], patch, overlap, manifest.preprocessing.padding, manifest.tiles)
+    for logits_cyx in network.planes(region, progress):
         painter.feed(logits_cyx)
         expected.feed(logits_cyx)
     looked_at = box_from_canonical(_painted(sampling), volume.geometry)
@@ -147,7 +185,17 @@ def _rules(labels: tuple[Label, ...]) -> tuple[Rule, ...]:
     return tuple(AtLeast(channel, float(np.log(t / (1 - t)))) for channel, t in thresholds)
 
 
-def _sampling(image: Geometry, network: Geometry, box: Box) -> tuple[AxisSampling, AxisSampling, AxisSampling]:
+def _stepwise_axis(volume: Volume, preprocessing: Preprocessing) -> int | None:
+    """The axis along which logits are not interpolated on their way back."""
+    if preprocessing.resampling is Resampling.LINEAR:
+        return None
+    own = canonical_geometry(volume.geometry).spacing_zyx_mm
+    return lone_coarse_axis(spacing_for(volume.geometry, preprocessing), own)
+
+
+def _sampling(
+    image: Geometry, network: Geometry, box: Box, stepwise: int | None
+) -> tuple[AxisSampling, AxisSampling, AxisSampling]:
     """Where the voxels of `image` lie in the box of the `network` grid; those outside the box are left out."""
     axes = []
     for axis in range(3):
@@ -157,7 +205,8 @@ def _sampling(image: Geometry, network: Geometry, box: Box) -> tuple[AxisSamplin
         from_start = positions >= start - 0.5 if start > 0 else np.ones(positions.size, dtype=bool)
         to_stop = positions < stop - 0.5 if stop < network.shape_zyx[axis] else np.ones(positions.size, dtype=bool)
         looked_at = np.flatnonzero(from_start & to_stop)
-        axes.append(AxisSampling.of(int(looked_at[0]), positions[looked_at] - start, stop - start))
+        sampling = AxisSampling.of(int(looked_at[0]), positions[looked_at] - start, stop - start)
+        axes.append(sampling.nearest(stop - start) if axis == stepwise else sampling)
     return axes[0], axes[1], axes[2]
 
 

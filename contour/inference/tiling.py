@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from contour.core.structures import Mask
 from contour.inference.engine import Progress, Region
+from contour.inference.package import Tiles
 
 # What stands where no tile was run: certainly background. Moderate, so that it can be interpolated.
 UNCOVERED_LOGIT = 10.0
@@ -44,7 +45,9 @@ class TilePlan:
         return sum(len(layer.tiles_zyx) for layer in self.layers)
 
 
-def plan_tiles(inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], overlap: float) -> TilePlan:
+def plan_tiles(
+    inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], overlap: float, tiles: Tiles = Tiles.FITTED
+) -> TilePlan:
     """Tiles over the grid of `inside_zyx` (no axis shorter than the patch), one stride apart along each axis.
 
     `overlap` is the least part of a patch that it shares with the next one along an axis. A tile without any voxel of
@@ -56,13 +59,14 @@ def plan_tiles(inside_zyx: NDArray[np.bool_], patch_zyx: tuple[int, int, int], o
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap {overlap}: 0 or more, below 1")
     depth, height, width = inside_zyx.shape
+    place = _even_starts if tiles is Tiles.EVEN else _starts
     starts_z, starts_y, starts_x = (
-        _starts(n, patch, overlap) for n, patch in zip(inside_zyx.shape, patch_zyx, strict=True)
+        place(n, patch, overlap) for n, patch in zip(inside_zyx.shape, patch_zyx, strict=True)
     )
     layers = []
     for z, final_z in zip(starts_z, [*starts_z[1:], depth], strict=True):
-        tiles = [(z, y, x) for y in starts_y for x in starts_x if _inside(inside_zyx, (z, y, x), patch_zyx)]
-        layers.append(Layer(tuple(tiles), final_z))
+        found = [(z, y, x) for y in starts_y for x in starts_x if _inside(inside_zyx, (z, y, x), patch_zyx)]
+        layers.append(Layer(tuple(found), final_z))
     return TilePlan((depth, height, width), patch_zyx, tuple(layers))
 
 
@@ -81,13 +85,22 @@ def larger_patch(
     return z, y, x
 
 
-def gaussian_weights(patch_zyx: tuple[int, int, int]) -> NDArray[np.float32]:
-    """(z, y, x): how much a patch counts at each of its voxels, 1 in the very middle, at least 0.001."""
+def gaussian_weights(patch_zyx: tuple[int, int, int], tiles: Tiles = Tiles.FITTED) -> NDArray[np.float32]:
+    """(z, y, x): how much a patch counts at each of its voxels.
+
+    1 in the very middle and at least 0.001; for even tiles as nnU-Net has it: about the voxel after the middle, in half
+    precision of a peak of 10, at least what that can hold. There some voxels lie in the corners of all their patches.
+    """
+    even = tiles is Tiles.EVEN
     axes = []
     for n in patch_zyx:
-        distance = (np.arange(n) - (n - 1) / 2) / (_SIGMA * n)
+        distance = (np.arange(n) - (n // 2 if even else (n - 1) / 2)) / (_SIGMA * n)
         axes.append(np.exp(-0.5 * distance**2))
     weights = axes[0][:, None, None] * axes[1][:, None] * axes[2]
+    if even:
+        halves = (10 * weights).astype(np.float16).astype(np.float32)
+        counted: NDArray[np.float32] = np.where(halves > 0, halves, halves[halves > 0].min())
+        return counted
     floored: NDArray[np.float32] = np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
     return floored
 
@@ -98,8 +111,8 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # patches (N, z, y, 
 def blended_planes(run: Run, channels: int, region: Region, progress: Progress) -> Iterator[NDArray[np.float32]]:
     """Logits (channels, y, x) of each plane of `region`, without the padding; valid until the next."""
     padded = _Padded(region.values_zyx, region.patch_zyx, region.padding)
-    plan = plan_tiles(padded.as_padded(region.inside_zyx), region.patch_zyx, region.overlap)
-    blender = Blender(plan, channels)
+    plan = plan_tiles(padded.as_padded(region.inside_zyx), region.patch_zyx, region.overlap, region.tiles)
+    blender = Blender(plan, channels, region.tiles)
     z_image, y_image, x_image = padded.image
     z, done = 0, 0
     for layer in plan.layers:
@@ -132,9 +145,9 @@ class _Padded:
 class Blender:
     """Weighted means of the logits of overlapping tiles, one layer deep; tiles come in the plan's order."""
 
-    def __init__(self, plan: TilePlan, channels: int) -> None:
+    def __init__(self, plan: TilePlan, channels: int, tiles: Tiles = Tiles.FITTED) -> None:
         depth = plan.patch_zyx[0]
-        self._patch_weights = gaussian_weights(plan.patch_zyx)
+        self._patch_weights = gaussian_weights(plan.patch_zyx, tiles)
         self._weights = np.zeros((depth, *plan.shape_zyx[1:]), dtype=np.float32)
         self._sums = np.zeros((channels, *self._weights.shape), dtype=np.float32)
         self._first_z = 0
@@ -187,6 +200,14 @@ def _starts(n: int, patch: int, overlap: float) -> list[int]:
         raise ValueError(f"a grid of {n} voxels is smaller than the patch of {patch}")
     step = stride(n, patch, overlap)
     return [min(first, n - patch) for first in range(0, n - patch + step, step)]
+
+
+def _even_starts(n: int, patch: int, overlap: float) -> list[int]:
+    """As few as cover the axis with `overlap`, spread from end to end: nnU-Net's places."""
+    if n < patch:
+        raise ValueError(f"a grid of {n} voxels is smaller than the patch of {patch}")
+    steps = ceil((n - patch) / (patch * (1 - overlap)))
+    return [round((n - patch) / steps * i) for i in range(steps + 1)] if steps else [0]
 
 
 def _voxels_run(shape_zyx: tuple[int, int, int], patch_zyx: tuple[int, ...], overlap: float) -> int:

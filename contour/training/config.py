@@ -193,6 +193,9 @@ class TrainingConfig:
         inner = [name for label in self.labels for name in label.also]
         if len(set(inner)) < len(inner) or not set(inner) <= set(names):
             raise ValueError(f"also {inner}: names of labels, each inside one other at most")
+        if self.preprocessing.crop_to_nonzero or self.preprocessing.native_axis is not None:
+            # Cases are prepared whole, and at one spacing: a network would be trained on other than it is to draw.
+            raise ValueError("preprocessing: crop_to_nonzero and native_axis are for imported networks only")
         divisor = 2 ** (len(self.network.filters) - 1)
         if any(n < divisor or n % divisor for n in self.patch_shape_zyx):
             raise ValueError(f"patch_shape_zyx {self.patch_shape_zyx}: multiples of {divisor}, one half per level")

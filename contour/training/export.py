@@ -209,8 +209,12 @@ def export_package(config: TrainingConfig, network: torch.nn.Module, about: Expo
     return manifest
 
 
-def export_onnx(network: torch.nn.Module, patch: torch.Tensor, path: Path) -> None:
-    """The network in float32 with a free batch and grid: input "image", output "logits", both (N, C, z, y, x)."""
+def export_onnx(network: torch.nn.Module, patch: torch.Tensor, path: Path, *, any_grid: bool = True) -> None:
+    """The network in float32: input "image", output "logits", both (N, C, z, y, x).
+
+    Batch and grid are free; without `any_grid` both are the patch's, for networks whose way through any other cannot be
+    followed and that are never asked for one.
+    """
     free = torch.export.Dim.DYNAMIC
     with _quiet():
         program = torch.onnx.export(
@@ -218,7 +222,7 @@ def export_onnx(network: torch.nn.Module, patch: torch.Tensor, path: Path) -> No
             (patch,),
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes=({0: free, 2: free, 3: free, 4: free},),
+            dynamic_shapes=({0: free, 2: free, 3: free, 4: free},) if any_grid else None,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -15,6 +15,7 @@ from contour.imaging.preprocess import (
     Preprocessing,
     canonical_axes,
     canonical_geometry,
+    network_grid,
     preprocess,
     to_canonical,
 )
@@ -117,7 +118,7 @@ def prepare_tissue_map(
 
     Labels and `drawn` are as in `prepare_label_map`.
     """
-    target = canonical_geometry(tissues.geometry).respaced(preprocessing.spacing_zyx_mm)
+    target = network_grid(tissues.geometry, preprocessing)
     labels = resample_labels(labels_zyx, tissues.geometry, target)
     codes = resample_labels(tissues.voxels_zyx.astype(np.uint8), tissues.geometry, target)
     regions = np.zeros(labels.shape, dtype=np.uint8)

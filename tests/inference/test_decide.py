@@ -93,3 +93,20 @@ def test_nothing_painted_is_empty() -> None:
     painter = Painter([Winner()], [(1,)], (one, one, one))
     painter.feed(np.array([1.0, 0.0], dtype=np.float32).reshape(2, 1, 1))
     assert painter.drawn((1,))[0].shape == (0, 0, 0)
+
+
+def test_the_nearest_plane_may_be_taken_instead() -> None:
+    positions = np.array([-0.4, 0.4, 0.5, 1.2, 1.5, 2.4])
+    nearest = AxisSampling.of(3, positions, 3).nearest(3)
+    assert (nearest.lower + nearest.weight).tolist() == [0, 0, 1, 1, 2, 2]
+    assert nearest.first == 3
+    rng = np.random.default_rng(5)
+    logits = blobs(rng, 3, (4, 6, 6))
+    plain = [AxisSampling.of(0, np.linspace(0, n - 1, 2 * n), n) for n in logits.shape[1:]]
+    sampling = (plain[0].nearest(4), plain[1], plain[2])
+    painter = Painter((Winner(),), [(1,), (2,)], sampling)
+    for plane in np.moveaxis(logits, 1, 0):
+        painter.feed(plane)
+    expected = interpolated(logits, sampling).argmax(axis=0)
+    for channel in (1, 2):
+        assert np.array_equal(painted(painter, channel, sampling), expected == channel)

@@ -10,7 +10,8 @@ from tiny_networks import HU, box_mean_network, linear_network, make_package
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Geometry
 from contour.core.volume import Modality, Volume
-from contour.inference.package import Label, load_package, write_manifest
+from contour.inference.engine import Region
+from contour.inference.package import Label, Tiles, load_package, write_manifest
 from contour.inference.predict import Drawn, PredictOptions, predict
 from contour.inference.session import Network, SessionOptions, open_network
 
@@ -258,3 +259,45 @@ def test_a_structure_may_hold_the_voxels_of_another(tmp_path):
     )[0]
     assert np.count_nonzero(whole.mask_zyx) == np.count_nonzero(alone.mask_zyx) + np.count_nonzero(heart.mask_zyx)
     assert whole.confidence > 0.9
+
+
+def test_what_surrounds_the_image_with_zeros_is_cut_off_and_nothing(tmp_path: Path) -> None:
+    # 0 is a value of the body: around the part that was scanned it must not be taken for one.
+    cropping = replace(HU, crop_to_nonzero=True)
+    package = make_package(tmp_path / "p", linear_network(SLOPES, INTERCEPTS), LABELS, preprocessing=cropping)
+    network = open_network(package, SessionOptions(threads=1))
+    geometry = Geometry.axial((20, 40, 40), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0), FRAME)
+    voxels = np.zeros(geometry.shape_zyx, dtype=np.int16)
+    voxels[4:16, 10:35, 8:30] = 40
+    voxels[8:12, 20:25, 15:20] = 500
+    body, heart = predict(network, Volume(voxels, geometry, Modality.CT), ("Body", "Heart"))
+    assert (heart.offset_zyx, heart.mask_zyx.shape) == ((8, 20, 15), (4, 5, 5))
+    assert heart.mask_zyx.all()
+    assert (body.offset_zyx, body.mask_zyx.shape) == ((4, 10, 8), (12, 25, 22))
+    assert body.looked_at.start_zyx == (4, 10, 8)
+    whole = predict(
+        open_network(make_package(tmp_path / "q", linear_network(SLOPES, INTERCEPTS), LABELS)),
+        Volume(voxels, geometry, Modality.CT),
+        ("Body",),
+    )
+    assert whole[0].mask_zyx.shape == (20, 40, 40)
+
+
+def test_a_package_may_say_how_its_patches_lie(tmp_path: Path) -> None:
+    geometry = oblique((30, 60, 60), (3.0, 3.0, 3.0))
+    package = make_package(tmp_path / "p", box_mean_network(3, SLOPES, INTERCEPTS), LABELS)
+    plain = predict(open_network(package), patient(geometry), ("Heart",))
+    write_manifest(replace(package.manifest, tiles=Tiles.EVEN, overlap=0.5), package.folder)
+    regions: list[Region] = []
+    network = open_network(load_package(package.folder))
+    planes = network.planes
+    network.planes = lambda region, progress: regions.append(region) or planes(region, progress)  # type: ignore[method-assign]
+    even = predict(network, patient(geometry), ("Heart",))
+    assert regions[0].overlap == 0.5
+    assert regions[0].values_zyx.shape == (30, 60, 60)  # the whole image, and not a box around the body
+    assert not regions[0].inside_zyx.all()
+    both = np.zeros((2, *geometry.shape_zyx), dtype=bool)
+    for canvas, one in zip(both, (plain[0], even[0]), strict=True):
+        canvas[tuple(slice(a, a + n) for a, n in zip(one.offset_zyx, one.mask_zyx.shape, strict=True))] = one.mask_zyx
+    # Patches begin elsewhere, and this network sees zeros beyond the end of each.
+    assert 2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum()) > 0.98

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contour.inference.package import Tiles
 from contour.inference.tiling import (
     UNCOVERED_LOGIT,
     Blender,
@@ -120,3 +121,19 @@ def test_a_larger_patch_repeats_less() -> None:
     larger = plan_tiles(np.ones(grid, dtype=bool), patch, 0.25).tiles * np.prod(patch)
     assert larger < 0.5 * voxels
     assert larger_patch(shape, given_patch, 0.25, 10_000_000) == (144, 160, 144)
+
+
+def test_even_tiles_lie_where_nnunet_places_them() -> None:
+    # compute_steps_for_sliding_window((110, 64, 183), (64, 64, 80), 0.5) of nnunetv2 2.8.1
+    plan = plan_tiles(np.ones((110, 64, 183), dtype=bool), (64, 64, 80), 0.5, Tiles.EVEN)
+    starts = [sorted({tile[axis] for layer in plan.layers for tile in layer.tiles_zyx}) for axis in range(3)]
+    assert starts == [[0, 23, 46], [0], [0, 34, 69, 103]]
+
+
+def test_even_tiles_are_weighted_as_nnunet_weights_them() -> None:
+    weights = gaussian_weights((48, 56, 80), Tiles.EVEN)
+    # compute_gaussian((48, 56, 80), 1 / 8, 10) of nnunetv2 2.8.1, which is in half precision
+    assert weights[24, 28, 40] == 10.0
+    assert weights[0, 28, 40] == pytest.approx(0.003355, rel=1e-3)
+    assert weights[0, 0, 0] == np.float32(np.float16(6e-8))
+    assert weights[47, 55, 79] == np.float32(np.float16(6e-8))
