@@ -64,8 +64,9 @@ class WriteOptions:
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
     writing. UIDs follow from `uid_seed` where that is given, and from the content otherwise: work that is taken up
-    again, perhaps on another engine, must end in the same instance. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
-    `system` is the planning system whose limits the file keeps. `local_names`, by structure, stand where it says.
+    again, perhaps on another engine, must end in the same instance. `trace` says how contours are drawn from masks.
+    `note` goes into the Structure Set Description (3006,0006). `system` is the planning system whose limits the file
+    keeps. `local_names`, by structure, stand where it says.
     """
 
     label: str | None = None

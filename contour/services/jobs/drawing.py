@@ -20,7 +20,7 @@ from contour.inference.engine import NetworkEngine
 from contour.inference.package import ModelPackage
 from contour.inference.session import SessionOptions, open_network
 from contour.pipeline import REPORT_FILE, RTSTRUCT_FILE, RunOptions, contour_series
-from contour.services.jobs.job import Cause, JobRequest, JobResult, JobState
+from contour.services.jobs.job import Cause, JobRequest, JobResult, JobState, TryAgain
 from contour.services.jobs.locks import device_slot, slot
 from contour.services.jobs.plan import Means, load_planned
 from contour.services.jobs.records import read_record
@@ -170,6 +170,8 @@ def cause_of(error: Exception, moment: datetime | None = None) -> Cause:
     """What went wrong, without the names of files and folders: those may be names of people."""
     moment = moment or datetime.now(UTC)
     match error:
+        case TryAgain():
+            return Cause(error.code, error.message, moment)
         case InputRefused():
             return Cause(error.reason, _without_paths(f"{error.found}; allowed: {error.allowed}"), moment)
         case ConfigError():
@@ -190,7 +192,7 @@ def state_after(error: Exception) -> JobState:
 
     A file that cannot be read is tried again: when the job was submitted, it could be.
     """
-    if isinstance(error, MemoryError) or _says_short_of_memory(error):
+    if isinstance(error, MemoryError | TryAgain) or _says_short_of_memory(error):
         return JobState.RETRYING
     if isinstance(error, OSError):
         return JobState.RETRYING if error.errno in PASSING_ERRORS else JobState.FAILED

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from contour.services.jobs.plan import DrawingPlan
 
+STATE_FOLDER = ".contour"  # below the results: the listings of the files, and a batch's queue
+
 
 class JobState(StrEnum):
     """Where a job stands. The last six are ends, from which only `retry` leads back."""
@@ -95,7 +97,7 @@ class JobRequest:
     @property
     def listing(self) -> Path:
         """The file that says which files the series is read from. It may hold names; only its owner may read it."""
-        return self.results / ".contour" / "inputs" / f"{self.job_id}.json"
+        return self.results / STATE_FOLDER / "inputs" / f"{self.job_id}.json"
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,9 @@ class Handler:
     """What does the follow-ups of one name, in a worker: a function that can be imported, told the job's result.
 
     A handler may be run again after a worker died in it: doing it twice must be as good as once (storing the same
-    instance again is). It raises `TryAgain`, or an OSError, for what may pass; a `ContourError` for what will not. So
-    long after a try the next one comes; after the last it has failed. By default it is tried for three days.
+    instance again is). It raises `TryAgain` for what may pass, a `ContourError` for what will not; an OSError is judged
+    by its number. So long after a try the next one comes; after the last it has failed. By default it is tried for
+    three days.
     """
 
     name: str

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from contour.core.errors import ConfigError
 from contour.dicom.series import SeriesFiles
+from contour.pipeline import RTSTRUCT_FILE
 from contour.services.jobs.job import (
+    STATE_FOLDER,
     Cause,
     FollowUp,
     FollowUpStatus,
@@ -36,8 +38,8 @@ APPLICATION = "contour"
 # Of the records and steps below, not of the program: a new program goes on with the work of the one before. It counts
 # up when a job's record changes so that older work must start over; workers see to that (`recovery.take_over`).
 VERSION = "1"
-DRAW, FOLLOW_UP, AGAIN = "draw", "follow-up", "again"  # workflows; each has a queue of its name
-QUEUES = {DRAW: "contour-draw", FOLLOW_UP: "contour-follow-up", AGAIN: "contour-again"}
+DRAW, FOLLOW_UP, AGAIN = "draw", "follow-up", "again"  # workflows
+DRAW_QUEUE, AGAIN_QUEUE = "contour-draw", "contour-again"  # those of follow-ups bear their handler's name
 QUEUE_FILE = "queue.sqlite"
 
 _ACTIVE = ["ENQUEUED", "PENDING", "DELAYED"]
@@ -54,7 +56,9 @@ class Outcome:
 
 
 def queue_url(place: str | Path) -> str:
-    """The address of the queue at `place`: a database's URL, or a folder, of which a file in it becomes the database.
+    """The address of the queue at `place`: a database's URL, or a folder, in which it is a file.
+
+    The folder of a batch's results has its queue in `.contour`.
 
     Raises:
         ConfigError: a URL of another database.
@@ -64,7 +68,9 @@ def queue_url(place: str | Path) -> str:
         return text
     if "://" in text:
         raise ConfigError("queue", text.partition("://")[0] + "://...", "a folder, or a URL postgresql://...")
-    return f"sqlite:///{Path(text).absolute() / QUEUE_FILE}"
+    folder = Path(text).absolute()
+    below = folder / STATE_FOLDER
+    return f"sqlite:///{(below if (below / QUEUE_FILE).is_file() else folder) / QUEUE_FILE}"
 
 
 class JobQueue:
@@ -146,7 +152,7 @@ class JobQueue:
         if known is None:
             options: Any = {
                 "workflow_name": DRAW,
-                "queue_name": QUEUES[DRAW],
+                "queue_name": DRAW_QUEUE,
                 "workflow_id": request.job_id,
                 "priority": int(priority),
                 "app_version": VERSION,
@@ -160,26 +166,20 @@ class JobQueue:
     def retry(self, job_id: str) -> None:
         """Have an ended job, or one that waits to be tried again, drawn now; what failed before counts no longer.
 
-        Its follow-ups that did not succeed are tried again, too; those that did are not repeated.
+        A result that stands whole in its folder is kept. Follow-ups that did not succeed are tried again, too; those
+        that did are not repeated.
 
         Raises:
             ConfigError: there is no such job, or it waits or runs.
         """
         job = self.job(job_id)
-        failed = [
-            follow_up_id(job_id, one.follow_up)
-            for one in job.follow_ups
-            if one.state.ended and one.state is not JobState.DONE
-        ]
-        if job.state is JobState.DONE and failed and (job.request.folder / "rtstruct.dcm").is_file():
-            for one in failed:
-                self._start_over(one, FOLLOW_UP)
-            return
+        failed = [one.follow_up for one in job.follow_ups if one.state.ended and one.state is not JobState.DONE]
         if not job.state.ended and job.state is not JobState.RETRYING:
             raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that has ended: `contour jobs cancel` ends it")
-        self._start_over(job_id, DRAW)
-        for one in failed:
-            self._start_over(one, FOLLOW_UP)
+        if job.state is not JobState.DONE or not (job.request.folder / RTSTRUCT_FILE).is_file():
+            self._start_over(job.id, DRAW_QUEUE)
+        for follow_up in failed:
+            self._start_over(follow_up_id(job.id, follow_up), follow_up_queue(follow_up.name))
 
     def cancel(self, job_id: str) -> None:
         """End a job that has not ended; a worker that draws it stops and leaves nothing.
@@ -190,8 +190,8 @@ class JobQueue:
         job = self.job(job_id)
         if job.state.ended:
             raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that waits or runs")
-        self.client.update_workflow_attributes(job_id, {_CANCELLED: True}, merge=True)
-        self.client.cancel_workflow(job_id)
+        self.client.update_workflow_attributes(job.id, {_CANCELLED: True}, merge=True)
+        self.client.cancel_workflow(job.id)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -227,10 +227,11 @@ class JobQueue:
             found += self.client.list_workflows(workflow_ids=wanted[start : start + 500], name=DRAW)
         return tuple(_job(status) for status in found)
 
-    def unended(self) -> int:
-        """How many jobs and follow-ups wait, run, or wait to be tried again."""
-        counted = [DRAW, FOLLOW_UP, AGAIN]
-        return len(self.client.list_workflows(status=_ACTIVE, name=counted, load_input=False, load_output=False))
+    def unended(self, handlers: Iterable[str] = ()) -> int:
+        """How many jobs wait, run, or wait to be tried again; and follow-ups of these handlers."""
+        queues = [DRAW_QUEUE, AGAIN_QUEUE, *map(follow_up_queue, handlers)]
+        active = self.client.list_workflows(status=_ACTIVE, queue_name=queues, load_input=False, load_output=False)
+        return len(active)
 
     # -- for workers -------------------------------------------------------------------------------------------------
 
@@ -258,31 +259,33 @@ class JobQueue:
         for follow_up in _follow_ups(self._attributes(job_id)):
             self._start_follow_up(job_id, follow_up)
 
-    def try_again(self, workflow_id: str, kind: str, seconds: float) -> None:
+    def try_again(self, workflow_id: str, seconds: float) -> None:
         """Have the workflow started over in so many seconds, if it still asks for it then."""
         options: Any = {
             "workflow_name": AGAIN,
-            "queue_name": QUEUES[AGAIN],
+            "queue_name": AGAIN_QUEUE,
             "workflow_id": f"{AGAIN}-{workflow_id}-{uuid.uuid4().hex[:8]}",
             "delay_seconds": seconds,
             "app_version": VERSION,
         }
-        self.client.enqueue(options, workflow_id, kind)
+        self.client.enqueue(options, workflow_id)
 
-    def again(self, workflow_id: str, kind: str) -> bool:
+    def again(self, workflow_id: str) -> bool:
         """Start a workflow over that waits for it; False where it has not come to its end yet."""
         found = self.client.list_workflows(workflow_ids=[workflow_id])
-        state = _state(found[0]) if found else JobState.CANCELLED
+        if not found:
+            return True
+        status, state = found[0], _state(found[0])
         if state is JobState.RETRYING:
-            self.client.rewind_workflow(workflow_id, queue_name=QUEUES[kind], application_version=VERSION)
+            self.client.rewind_workflow(workflow_id, queue_name=status.queue_name, application_version=VERSION)
         return state is not JobState.RUNNING
 
     # -- within ------------------------------------------------------------------------------------------------------
 
-    def _start_over(self, workflow_id: str, kind: str) -> None:
+    def _start_over(self, workflow_id: str, queue_name: str) -> None:
         fresh = {_FRESH: datetime.now(UTC).isoformat(), _CANCELLED: False, _SET_ASIDE: False}
         self.client.update_workflow_attributes(workflow_id, fresh, merge=True)
-        self.client.rewind_workflow(workflow_id, queue_name=QUEUES[kind], application_version=VERSION)
+        self.client.rewind_workflow(workflow_id, queue_name=queue_name, application_version=VERSION)
 
     def _attributes(self, workflow_id: str) -> Mapping[str, Any]:
         found = self.client.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
@@ -300,7 +303,7 @@ class JobQueue:
     def _start_follow_up(self, job_id: str, follow_up: FollowUp) -> None:
         options: Any = {
             "workflow_name": FOLLOW_UP,
-            "queue_name": QUEUES[FOLLOW_UP],
+            "queue_name": follow_up_queue(follow_up.name),
             "workflow_id": follow_up_id(job_id, follow_up),
             "app_version": VERSION,
         }
@@ -320,6 +323,11 @@ def follow_up_id(job_id: str, follow_up: FollowUp) -> str:
     """The same for the same job, name and parameters."""
     text = repr((follow_up.name, sorted(follow_up.parameters.items())))
     return f"{job_id}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def follow_up_queue(handler: str) -> str:
+    """The queue of the follow-ups of a handler: only workers that have it listen there."""
+    return f"contour-follow-up-{handler}"
 
 
 def forbid_pickle() -> None:

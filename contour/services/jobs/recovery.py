@@ -1,10 +1,14 @@
 """What a dead worker held, and what an older version of the records left: back into the queue, or set aside."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from contour.services.jobs.job import Cause
 from contour.services.jobs.locks import Lives
-from contour.services.jobs.queue import DRAW, QUEUES, VERSION, JobQueue
+from contour.services.jobs.queue import DRAW, VERSION, JobQueue
+
+if TYPE_CHECKING:
+    from dbos import WorkflowStatus
 
 CRASH, INTERRUPTED = "crash", "interrupted"
 # A drawing that so often ended the process that drew it is set aside: an image may do that to a decoder or to memory.
@@ -37,8 +41,8 @@ def recover(queue: JobQueue, lives: Lives, worker: str, cause: Cause | None) -> 
                 queue.record_cause(status.workflow_id, cause)
             if status.name == DRAW and _died_too_often(queue, status.workflow_id):
                 queue.set_aside(status.workflow_id)
-            elif status.name in QUEUES and not _newer(status.app_version):
-                _put_back(queue, status.workflow_id, status.name, status.app_version)
+            elif not _newer(status.app_version):
+                _put_back(queue, status)
         return tuple(status.workflow_id for status in held)
 
 
@@ -62,8 +66,7 @@ def take_over(queue: JobQueue) -> None:
         app_version=older, status=["ENQUEUED", "DELAYED"], load_input=False, load_output=False
     )
     for status in waiting:
-        if status.name in QUEUES:
-            _put_back(queue, status.workflow_id, status.name, status.app_version)
+        _put_back(queue, status)
 
 
 def _died_too_often(queue: JobQueue, job_id: str) -> bool:
@@ -71,12 +74,12 @@ def _died_too_often(queue: JobQueue, job_id: str) -> bool:
     return codes.count(CRASH) >= MOST_CRASHES or codes.count(INTERRUPTED) >= MOST_INTERRUPTIONS
 
 
-def _put_back(queue: JobQueue, workflow_id: str, kind: str, version: str | None) -> None:
-    if version == VERSION:
-        queue.client.resume_workflow(workflow_id, queue_name=QUEUES[kind])
+def _put_back(queue: JobQueue, status: "WorkflowStatus") -> None:
+    if status.app_version == VERSION:
+        queue.client.resume_workflow(status.workflow_id, queue_name=status.queue_name)
     else:  # its recorded steps are another version's
-        queue.client.cancel_workflow(workflow_id)
-        queue.client.rewind_workflow(workflow_id, queue_name=QUEUES[kind], application_version=VERSION)
+        queue.client.cancel_workflow(status.workflow_id)
+        queue.client.rewind_workflow(status.workflow_id, queue_name=status.queue_name, application_version=VERSION)
 
 
 def _newer(version: str | None) -> bool:

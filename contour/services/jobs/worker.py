@@ -19,10 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from contour.core.errors import ConfigError, ContourError
-from contour.services.jobs.drawing import Abandoned, Machine, Networks, cause_of, draw_job, state_after
-from contour.services.jobs.job import Cause, FollowUp, Handler, JobRequest, JobState, TryAgain
+from contour.services.jobs.drawing import Abandoned, Machine, Networks, cause_of, draw_job, finished_result, state_after
+from contour.services.jobs.job import FollowUp, Handler, JobRequest, JobState
 from contour.services.jobs.locks import Life, Lives
-from contour.services.jobs.queue import AGAIN, APPLICATION, DRAW, FOLLOW_UP, QUEUES, VERSION, JobQueue, Outcome
+from contour.services.jobs.queue import (
+    AGAIN,
+    AGAIN_QUEUE,
+    APPLICATION,
+    DRAW,
+    DRAW_QUEUE,
+    FOLLOW_UP,
+    VERSION,
+    JobQueue,
+    Outcome,
+    follow_up_queue,
+)
 from contour.services.jobs.records import from_record, to_record
 from contour.services.jobs.recovery import CRASH, INTERRUPTED, recover, recover_all, take_over
 
@@ -103,8 +114,8 @@ class Worker:
             return self._follow_up(job_id, record)
 
         @DBOS.workflow(name=AGAIN, max_recovery_attempts=None)
-        def _(workflow_id: str, kind: str) -> None:
-            self._again(workflow_id, kind)
+        def _(workflow_id: str) -> None:
+            self._again(workflow_id)
 
         config: DBOSConfig = {
             "name": APPLICATION,
@@ -115,12 +126,11 @@ class Worker:
             "log_level": "CRITICAL",  # its errors may hold arguments
         }
         DBOS(config=config)
-        DBOS.listen_queues(list(QUEUES.values()))
+        others = (AGAIN_QUEUE, *map(follow_up_queue, self._handlers))
+        DBOS.listen_queues([DRAW_QUEUE, *others])
         DBOS.launch()
-        for kind, at_once in ((DRAW, 1), (FOLLOW_UP, FOLLOW_UPS_AT_ONCE), (AGAIN, FOLLOW_UPS_AT_ONCE)):
-            DBOS.register_queue(
-                QUEUES[kind], worker_concurrency=at_once, polling_interval_sec=self._options.poll_seconds
-            )
+        for queue, at_once in ((DRAW_QUEUE, 1), *((other, FOLLOW_UPS_AT_ONCE) for other in others)):
+            DBOS.register_queue(queue, worker_concurrency=at_once, polling_interval_sec=self._options.poll_seconds)
         take_over(self._queue)
         LOG.info("worker %s takes jobs", self._name)
 
@@ -192,9 +202,9 @@ class Worker:
         workflow_id = str(DBOS.workflow_id)
         return DBOS.run_step({"name": "follow-up"}, lambda: self._follow(workflow_id, job_id, record))
 
-    def _again(self, workflow_id: str, kind: str) -> None:
-        if not self._queue.again(workflow_id, kind):
-            self._queue.try_again(workflow_id, kind, NOT_YET_SECONDS)
+    def _again(self, workflow_id: str) -> None:
+        if not self._queue.again(workflow_id):
+            self._queue.try_again(workflow_id, NOT_YET_SECONDS)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +230,7 @@ class Worker:
                 threading.Event().wait()  # nothing more is taken while this waits for the process to end
             raise
         except Exception as error:  # noqa: BLE001 - the job loop: whatever one job does, the next one is drawn
-            return self._failed(job_id, DRAW, error, self._options.retry_seconds)
+            return self._failed(job_id, error, self._options.retry_seconds)
         finally:
             self._drawing = None
 
@@ -231,26 +241,22 @@ class Worker:
         handler = None
         try:
             follow_up = from_record(record, FollowUp)
-            handler, job = self._handlers.get(follow_up.name), self._queue.find(job_id)
-            if handler is None:
-                raise ConfigError(f"follow-up {follow_up.name}", "no handler here", ", ".join(self._handlers) or "none")
-            if job is None or job.result is None or not job.result.released:
+            handler, job = self._handlers[follow_up.name], self._queue.find(job_id)
+            # The files are the truth, and there before the queue's record of them.
+            result = finished_result(job.request) if job else None
+            if result is None or not result.released:
                 raise ConfigError(f"job {job_id}", "has no released result", "one that is done")
-            handler.run(job.result, follow_up.parameters)
+            handler.run(result, follow_up.parameters)
             return to_record(Outcome(JobState.DONE))
         except Exception as error:  # noqa: BLE001 - the job loop
-            return self._failed(workflow_id, FOLLOW_UP, error, handler.retry_seconds if handler else ())
+            return self._failed(workflow_id, error, handler.retry_seconds if handler else ())
         finally:
             with self._count:
                 self._following -= 1
 
-    def _failed(self, workflow_id: str, kind: str, error: Exception, retry_seconds: tuple[float, ...]) -> Any:
+    def _failed(self, workflow_id: str, error: Exception, retry_seconds: tuple[float, ...]) -> Any:
         """Record why, and have it tried again where that may help and was not done too often."""
         state, cause = state_after(error), cause_of(error)
-        if kind == FOLLOW_UP and isinstance(error, TryAgain | OSError):
-            state = JobState.RETRYING
-        if isinstance(error, TryAgain):
-            cause = Cause(error.code, error.message, cause.at)
         if cause.code == "fault":
             LOG.error(
                 "%s: %s\n%s", workflow_id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
@@ -261,7 +267,7 @@ class Worker:
             if len(tries) > len(retry_seconds):
                 state = JobState.FAILED
             else:
-                self._queue.try_again(workflow_id, kind, retry_seconds[len(tries) - 1])
+                self._queue.try_again(workflow_id, retry_seconds[len(tries) - 1])
         LOG.warning("%s: %s (%s)", workflow_id, state, cause.code)
         return to_record(Outcome(state))
 
