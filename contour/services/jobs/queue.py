@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from contour.core.errors import ConfigError
 from contour.core.staging import remove_leftovers
 from contour.dicom.series import SeriesFiles
-from contour.pipeline import RTSTRUCT_FILE
+from contour.pipeline import REPORT_FILE, RTSTRUCT_FILE
 from contour.services.jobs.job import (
     STATE_FOLDER,
     Cause,
@@ -173,13 +173,18 @@ class JobQueue:
         that did are not repeated.
 
         Raises:
-            ConfigError: there is no such job, or it waits or runs.
+            ConfigError: there is no such job, it waits or runs, or all of it succeeded.
         """
         job = self.job(job_id)
         failed = [one.follow_up for one in job.follow_ups if one.state.ended and one.state is not JobState.DONE]
         if not job.state.ended and job.state is not JobState.RETRYING:
             raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that has ended: `contour jobs cancel` ends it")
-        if job.state is not JobState.DONE or not (job.request.folder / RTSTRUCT_FILE).is_file():
+        whole = job.state is JobState.DONE and (job.request.folder / RTSTRUCT_FILE).is_file()
+        if whole and not failed:
+            raise ConfigError(f"job {job_id}", "is done, and its result is there", "one that did not succeed")
+        if not whole:
+            if job.state is JobState.NOT_RELEASED:  # or it would count as drawn
+                (job.request.folder / REPORT_FILE).unlink(missing_ok=True)
             self._start_over(job.id, DRAW_QUEUE)
         for follow_up in failed:
             self._start_over(follow_up_id(job.id, follow_up), follow_up_queue(follow_up.name))
