@@ -99,8 +99,8 @@ class Brought:
     transform: RigidTransform | None = None
 
 
-def read_second(source: SecondSource, protocol: Protocol, series: ImageSeries, folder: Path) -> Second:
-    """The other image, of the same patient as `series`, which was read from `folder`.
+def read_second(source: SecondSource, protocol: Protocol, series: ImageSeries) -> Second:
+    """The other image, of the same patient as `series`; a registration may lie beside the files of either.
 
     Raises:
         InputRefused: as `read_series` and `read_registration`; `wrong-series` if it is another patient's, the protocol
@@ -114,7 +114,9 @@ def read_second(source: SecondSource, protocol: Protocol, series: ImageSeries, f
     for name in ("patient_id", "patient_birth_date"):
         if getattr(other.identity, name) != getattr(series.identity, name):  # whose it is stays out of messages
             words = name.replace("_", " ")
-            raise InputRefused(Reason.WRONG_SERIES, where, f"another {words}", f"the {words} of the image in {folder}")
+            raise InputRefused(
+                Reason.WRONG_SERIES, where, f"another {words}", f"the {words} of the image that is contoured"
+            )
     wanted = protocol.second_image.structures
     frames = (other.volume.geometry.frame_of_reference_uid, series.volume.geometry.frame_of_reference_uid)
     if source.registration is not None:
@@ -129,7 +131,7 @@ def read_second(source: SecondSource, protocol: Protocol, series: ImageSeries, f
         return Second(
             other, wanted, source.networks, RigidTransform.between(frames, np.eye(3), np.zeros(3)), SHARED_FRAME
         )
-    stated = _only(find_registrations((source.folder, folder), *frames))
+    stated = _only(find_registrations((source.folder, *sorted({file.parent for file in series.files})), *frames))
     by = f"{stated.path.name} ({stated.sop_instance_uid})" if stated else ""
     return Second(other, wanted, source.networks, stated.transform if stated else None, by)
 

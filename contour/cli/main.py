@@ -7,6 +7,7 @@ from types import FrameType
 
 import typer
 
+from contour.cli.batch import batch
 from contour.cli.check import check
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct, to_seg
@@ -23,6 +24,7 @@ from contour.cli.evaluate import evaluate_cases
 from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
+from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
 from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
 from contour.cli.models_import import import_nnunet_model, import_onnx_model, import_totalsegmentator_models
@@ -32,6 +34,7 @@ from contour.cli.review import ServeByDefault, review_add_user, review_serve
 from contour.cli.run import run_series
 from contour.cli.tps import list_systems, show_system
 from contour.cli.train import train
+from contour.cli.worker import worker
 from contour.core.errors import ContourError
 
 HELP = """Auto-contouring for radiotherapy: a folder of CT slices becomes an RTSTRUCT that is proven before release.
@@ -56,11 +59,13 @@ def build_app() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.command("run")(run_series)
+    app.command("batch")(batch)
     app.command("demo")(demo)
     app.command("check")(check)
     app.command("compare")(compare)
     app.command("merge")(merge)
     app.command("interpolate")(interpolate)
+    app.command("worker")(worker)
     app.command("doctor")(doctor)
     app.command("train")(train)
     app.command("evaluate")(evaluate_cases)
@@ -93,6 +98,12 @@ def build_app() -> typer.Typer:
     importing.command("onnx")(import_onnx_model)
     models.add_typer(importing, name="import")
     app.add_typer(models, name="models")
+    jobs = typer.Typer(help="What waits in a queue, is drawn, or was.", no_args_is_help=True)
+    jobs.command("list")(list_jobs)
+    jobs.command("show")(show_job)
+    jobs.command("retry")(retry_jobs)
+    jobs.command("cancel")(cancel_jobs)
+    app.add_typer(jobs, name="jobs")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
     data.command("index")(data_index)
