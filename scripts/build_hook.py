@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class ViewerHook(BuildHookInterface):
+class ViewerHook(BuildHookInterface):  # type: ignore[type-arg]  # subscripting it fails in older hatchlings
     """Fetches the viewer before the files of a wheel are gathered; an editable install finds it in the checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import typer
@@ -55,73 +56,97 @@ class Stopped(BaseException):
         self.number = number
 
 
+Command = Callable[..., None]
+
+COMMANDS: Mapping[str, Command] = {
+    "run": run_series,
+    "batch": batch,
+    "demo": demo,
+    "check": check,
+    "compare": compare,
+    "merge": merge,
+    "interpolate": interpolate,
+    "worker": worker,
+    "doctor": doctor,
+    "train": train,
+    "evaluate": evaluate_cases,
+    "export": export,
+    "promote": promote,
+}
+
+GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
+    "convert": (
+        "RTSTRUCT to NIfTI masks and back.",
+        {"to-nifti": to_nifti, "to-rtstruct": to_rtstruct, "to-seg": to_seg},
+    ),
+    "protocols": (
+        "What can be drawn: the protocols.",
+        {"list": list_protocols, "show": show_protocol, "check": check_protocol},
+    ),
+    "tps": ("What planning systems take of a structure set.", {"list": list_systems, "show": show_system}),
+    "models": (
+        "What draws: the model packages.",
+        {
+            "list": list_models,
+            "show": show_model,
+            "verify": verify_models,
+            "install": install_models,
+            "remove": remove_model,
+            "pack": pack_model,
+        },
+    ),
+    "jobs": (
+        "What waits in a queue, is drawn, or was.",
+        {"list": list_jobs, "show": show_job, "retry": retry_jobs, "cancel": cancel_jobs},
+    ),
+    "data": (
+        "A hospital's archive becomes cases to train and to judge on.",
+        {
+            "make": data_make,
+            "index": data_index,
+            "names": data_names,
+            "build": data_build,
+            "audit": data_audit,
+            "split": data_split,
+            "plan": data_plan,
+        },
+    ),
+}
+
+IMPORTS: Mapping[str, Command] = {
+    "nnunet": import_nnunet_model,
+    "totalsegmentator": import_totalsegmentator_models,
+    "onnx": import_onnx_model,
+}
+
+
 def build_app() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-    app.command("run")(run_series)
-    app.command("batch")(batch)
-    app.command("demo")(demo)
-    app.command("check")(check)
-    app.command("compare")(compare)
-    app.command("merge")(merge)
-    app.command("interpolate")(interpolate)
-    app.command("worker")(worker)
-    app.command("doctor")(doctor)
-    app.command("train")(train)
-    app.command("evaluate")(evaluate_cases)
-    app.command("export")(export)
-    app.command("promote")(promote)
-    convert = typer.Typer(help="RTSTRUCT to NIfTI masks and back.", no_args_is_help=True)
-    convert.command("to-nifti")(to_nifti)
-    convert.command("to-rtstruct")(to_rtstruct)
-    convert.command("to-seg")(to_seg)
-    app.add_typer(convert, name="convert")
-    protocols = typer.Typer(help="What can be drawn: the protocols.", no_args_is_help=True)
-    protocols.command("list")(list_protocols)
-    protocols.command("show")(show_protocol)
-    protocols.command("check")(check_protocol)
-    app.add_typer(protocols, name="protocols")
-    systems = typer.Typer(help="What planning systems take of a structure set.", no_args_is_help=True)
-    systems.command("list")(list_systems)
-    systems.command("show")(show_system)
-    app.add_typer(systems, name="tps")
-    models = typer.Typer(help="What draws: the model packages.", no_args_is_help=True)
-    models.command("list")(list_models)
-    models.command("show")(show_model)
-    models.command("verify")(verify_models)
-    models.command("install")(install_models)
-    models.command("remove")(remove_model)
-    models.command("pack")(pack_model)
-    importing = typer.Typer(help="Networks that others trained become packages.", no_args_is_help=True)
-    importing.command("nnunet")(import_nnunet_model)
-    importing.command("totalsegmentator")(import_totalsegmentator_models)
-    importing.command("onnx")(import_onnx_model)
-    models.add_typer(importing, name="import")
-    app.add_typer(models, name="models")
-    jobs = typer.Typer(help="What waits in a queue, is drawn, or was.", no_args_is_help=True)
-    jobs.command("list")(list_jobs)
-    jobs.command("show")(show_job)
-    jobs.command("retry")(retry_jobs)
-    jobs.command("cancel")(cancel_jobs)
-    app.add_typer(jobs, name="jobs")
-    data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
-    data.command("make")(data_make)
-    data.command("index")(data_index)
-    data.command("names")(data_names)
-    data.command("build")(data_build)
-    data.command("audit")(data_audit)
-    data.command("split")(data_split)
-    data.command("plan")(data_plan)
-    app.add_typer(data, name="data")
+    _add(app, COMMANDS)
+    groups = {name: _group(about, commands) for name, (about, commands) in GROUPS.items()}
+    groups["models"].add_typer(_group("Networks that others trained become packages.", IMPORTS), name="import")
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
     review = typer.Typer(
         cls=ServeByDefault,
         help="A page to look at what was drawn and to decide: contour review FOLDER...",
         no_args_is_help=True,
     )
-    review.command("serve")(review_serve)
-    review.command("add-user")(review_add_user)
+    _add(review, {"serve": review_serve, "add-user": review_add_user})
     app.add_typer(review, name="review")
     return app
+
+
+def _group(about: str, commands: Mapping[str, Command]) -> typer.Typer:
+    group = typer.Typer(help=about, no_args_is_help=True)
+    _add(group, commands)
+    return group
+
+
+def _add(app: typer.Typer, commands: Mapping[str, Command]) -> None:
+    for name, command in commands.items():
+        app.command(name)(command)
 
 
 def run() -> None:
