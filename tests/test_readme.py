@@ -15,6 +15,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
 
 
+def block_with(text: str) -> str:
+    """The one block of commands that holds `text`."""
+    (found,) = (block for block in blocks("sh") if text in block)
+    return found
+
+
 def commands(block: str) -> list[list[str]]:
     return [shlex.split(line) for line in block.splitlines() if line and not line.startswith("#")]
 
@@ -59,7 +65,7 @@ def test_the_batch_and_its_queue_work(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONTOUR_SLOTS", str(tmp_path / "slots"))
     shutil.copytree(thorax_series, tmp_path / "contour-demo" / "ct")
-    shown = commands(blocks("sh")[4])
+    shown = commands(block_with("contour batch "))
     assert [tuple(c[1:3]) for c in shown] == [
         ("batch", "contour-demo"),
         ("jobs", "list"),
