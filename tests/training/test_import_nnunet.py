@@ -268,7 +268,7 @@ def test_the_command_shows_the_map_of_names(contour: Any, tmp_path: Path, capsys
 
 
 def test_only_imported_networks_have_what_training_does_not_prepare() -> None:
-    config = tiny_config()
+    config = tiny_config(steps=1)
     for change in ({"crop_to_nonzero": True}, {"native_axis": 0}):
         with pytest.raises(ValueError, match="imported networks only"):
             replace(config, preprocessing=replace(config.preprocessing, **change))
