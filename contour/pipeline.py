@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,11 @@ from contour.core.staging import staged
 from contour.core.structures import InterpretedType, Mask, Provenance, Structure, StructureSet, cropped_to_content
 from contour.core.volume import Volume
 from contour.derived import derive_structures
-from contour.dicom.read_series import read_series
+from contour.dicom.read_series import read_same_series, read_series
 from contour.dicom.rtstruct_merge import merge_rtstruct
 from contour.dicom.rtstruct_read import read_contours, require_of_study
 from contour.dicom.rtstruct_write import WriteOptions, write_rtstruct
-from contour.dicom.series import ImageSeries, ReadLimits
+from contour.dicom.series import ImageSeries, ReadLimits, SeriesFiles
 from contour.exports import PLACES, Export, remove_exports, write_exports
 from contour.imaging.body import body_mask
 from contour.imaging.contours import TraceOptions
@@ -69,6 +70,7 @@ class RunOptions:
     structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
     the result is a new version of that (`merge_rtstruct`). `system` is the planning system that is to take the file,
     `language` the one in which the report and the ROIs name structures beside TG-263. `also` names further files.
+    `uid_seed` and `now` are those of `WriteOptions`.
     """
 
     series_instance_uid: str | None = None
@@ -80,6 +82,8 @@ class RunOptions:
     system: PlanningSystem = GENERIC
     language: Language = Language.ENGLISH
     also: tuple[Export, ...] = ()
+    uid_seed: str | None = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class _Clock:
 
 
 def contour_series(
-    folder: Path,
+    source: Path | SeriesFiles,
     protocol: Protocol,
     networks: tuple[NetworkEngine, ...],
     output: Path,
@@ -124,7 +128,9 @@ def contour_series(
     options: RunOptions = RunOptions(),
     progress: Progress | None = None,
 ) -> Run:
-    """Contour the image series in `folder`; `output` gets `rtstruct.dcm`, `report.json` and `preview.png`.
+    """Contour the image series in the folder `source`; `output` gets `rtstruct.dcm`, `report.json` and `preview.png`.
+
+    A series that was read before is given by its files instead, and refused if it is no longer the same.
 
     The files appear together when everything is done: a run that fails or is stopped leaves nothing behind. Only the
     report and the preview appear, and `report.released` is False, when the written RTSTRUCT does not prove equal to
@@ -145,7 +151,7 @@ def contour_series(
     with staged(output) as stage:
         with clock.stage("read"):
             tell("read", 0.0)
-            series = read_series(folder, series_instance_uid=options.series_instance_uid, limits=options.limits)
+            series = _read(source, options)
             targets, about = read_targets(options.targets, protocol, series) if options.targets else ((), ())
             if options.into is not None:
                 require_of_study(
@@ -238,6 +244,12 @@ def draw_structures(
     structures, about = named_as_parts(structures, tuple(findings), protocol)
     uses = tuple(_use(network) for network in used)
     return Drawing(structures, about, uses, standings(structures, about, protocol))
+
+
+def _read(source: Path | SeriesFiles, options: RunOptions) -> ImageSeries:
+    if isinstance(source, SeriesFiles):
+        return read_same_series(source, limits=options.limits)
+    return read_series(source, series_instance_uid=options.series_instance_uid, limits=options.limits)
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------
@@ -398,7 +410,14 @@ def _write(
     try:
         names = {s.name: local for s in structures.structures if (local := local_name(s.name, options.language))}
         note = summary(drawing.standings)
-        writing = WriteOptions(trace=trace, note=note, system=options.system, local_names=names)
+        writing = WriteOptions(
+            trace=trace,
+            note=note,
+            system=options.system,
+            local_names=names,
+            uid_seed=options.uid_seed,
+            now=options.now,
+        )
         written = write_rtstruct(structures, series, path, writing)
     except NotReleased as error:
         return None, error.differences

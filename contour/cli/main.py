@@ -23,6 +23,7 @@ from contour.cli.evaluate import evaluate_cases
 from contour.cli.export import export
 from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
+from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
 from contour.cli.models import list_models, show_model, verify_models
 from contour.cli.promote import promote
@@ -30,6 +31,7 @@ from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
 from contour.cli.tps import list_systems, show_system
 from contour.cli.train import train
+from contour.cli.worker import worker
 from contour.core.errors import ContourError
 
 HELP = """Auto-contouring for radiotherapy: a folder of CT slices becomes an RTSTRUCT that is proven before release.
@@ -59,6 +61,7 @@ def build_app() -> typer.Typer:
     app.command("compare")(compare)
     app.command("merge")(merge)
     app.command("interpolate")(interpolate)
+    app.command("worker")(worker)
     app.command("doctor")(doctor)
     app.command("train")(train)
     app.command("evaluate")(evaluate_cases)
@@ -83,6 +86,12 @@ def build_app() -> typer.Typer:
     models.command("show")(show_model)
     models.command("verify")(verify_models)
     app.add_typer(models, name="models")
+    jobs = typer.Typer(help="What waits in a queue, is drawn, or was.", no_args_is_help=True)
+    jobs.command("list")(list_jobs)
+    jobs.command("show")(show_job)
+    jobs.command("retry")(retry_jobs)
+    jobs.command("cancel")(cancel_jobs)
+    app.add_typer(jobs, name="jobs")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
     data.command("index")(data_index)

@@ -41,6 +41,12 @@ System = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
+QueuePlace = Annotated[
+    str,
+    typer.Option(
+        "--queue", "-q", envvar="CONTOUR_QUEUE", help="Folder of a batch's results or of a queue; or postgresql://..."
+    ),
+]
 Tolerance = Annotated[float, typer.Option("--tolerance", "-t", min=0.0, max=100.0, help="Surface tolerance in mm.")]
 
 

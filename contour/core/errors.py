@@ -46,6 +46,7 @@ class Reason(StrEnum):
     WRONG_SITE = "wrong-site"
     WRONG_ORIENTATION = "wrong-orientation"
     IMPLAUSIBLE_IMAGE = "implausible-image"
+    CHANGED_SERIES = "changed-series"
 
 
 class ContourError(Exception):

@@ -14,7 +14,7 @@ from contour.dicom.folder import FolderContents, FolderSeries, printable, scan_f
 from contour.dicom.identity import Texts, read_identity
 from contour.dicom.part10 import FileElements
 from contour.dicom.pixels import DecodedVoxels, padding_in_tissue, read_voxels
-from contour.dicom.series import ImageSeries, ReadLimits, SeriesListing
+from contour.dicom.series import ImageSeries, ReadLimits, SeriesFiles, SeriesListing
 from contour.dicom.slice_header import UNSPECIFIED_RESCALE_TYPE, SliceHeader, Tag, Values, parse_slice
 from contour.dicom.stack import MIN_SLICES, Stack, arrange
 
@@ -52,6 +52,19 @@ def read_series_files(
         raise InputRefused(Reason.UNREADABLE_FILE, printable(str(missing[0])), found, "all files of the series")
     folder = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     return _read(scan_files(folder, paths, limits), series_instance_uid, limits)
+
+
+def read_same_series(source: SeriesFiles, *, limits: ReadLimits | None = None) -> ImageSeries:
+    """The series that was read from these files before, if it is still the same one.
+
+    Raises:
+        InputRefused: its content is another by now, or as `read_series_files`.
+    """
+    series = read_series_files(source.files, source.series_instance_uid, limits=limits)
+    if series.content_sha256 != source.content_sha256:
+        where, found = f"series {source.series_instance_uid}", f"content {series.content_sha256}"
+        raise InputRefused(Reason.CHANGED_SERIES, where, found, f"{source.content_sha256}, as it was read before")
+    return series
 
 
 def _read(contents: FolderContents, series_instance_uid: str | None, limits: ReadLimits) -> ImageSeries:

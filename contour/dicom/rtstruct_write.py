@@ -63,8 +63,10 @@ class WriteOptions:
 
     `label` (16 characters at most) and `series_description` (64) default to the structure set's label. `now` gives the
     dates and times, the only bytes that differ between two runs on the same input; by default it is the time of
-    writing. `trace` says how contours are drawn from masks. `note` goes into the Structure Set Description (3006,0006).
-    `system` is the planning system whose limits the file keeps. `local_names`, by structure, stand where it says.
+    writing. UIDs follow from `uid_seed` where that is given, and from the content otherwise: work that is taken up
+    again, perhaps on another engine, must end in the same instance. `trace` says how contours are drawn from masks.
+    `note` goes into the Structure Set Description (3006,0006). `system` is the planning system whose limits the file
+    keeps. `local_names`, by structure, stand where it says.
     """
 
     label: str | None = None
@@ -74,6 +76,7 @@ class WriteOptions:
     generation: GenerationAlgorithm = GenerationAlgorithm.AUTOMATIC
     trace: TraceOptions = EXACT
     now: datetime | None = None
+    uid_seed: str | None = None
     note: str = ""
     system: PlanningSystem = GENERIC
     local_names: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +101,7 @@ def write_rtstruct(
 
     The file is first written beside `output`, under a name of its own that ends in `.part`, read back, and compared
     with the masks in the patient; only an equal one takes its name, in one step. UIDs follow from the content, so the
-    same input gives the same file but for dates and times.
+    same input gives the same file but for dates and times (see `WriteOptions` for other ways).
 
     Raises:
         InputRefused: no structure has a voxel, the grids differ, or a name, label, colour or mask cannot be written.
@@ -118,7 +121,7 @@ def write_rtstruct(
     data_set = _data_set(drawn, series, label, options)
     elements = _encoded_elements(data_set, data_set.SpecificCharacterSet)
     elements[_ROI_CONTOUR_SEQUENCE] = encode_contour_sequence(rois, series.volume.geometry, references)
-    content = _content_digest(elements, series)
+    content = options.uid_seed or _content_digest(elements, series)
     sop_instance_uid, series_instance_uid = derived_uid("rtstruct", content), derived_uid("rtstruct series", content)
     instance = _instance(sop_instance_uid, series_instance_uid, options.now or datetime.now().astimezone())
     elements |= _encoded_elements(instance, data_set.SpecificCharacterSet)

@@ -58,6 +58,18 @@ class ImageSeries:
 
 
 @dataclass(frozen=True)
+class SeriesFiles:
+    """The files of one series, wherever they lie, and the content that they had when they were last read.
+
+    `content_sha256` is that of `ImageSeries`: who reads the files again refuses them where it differs.
+    """
+
+    files: tuple[Path, ...]
+    series_instance_uid: str
+    content_sha256: str
+
+
+@dataclass(frozen=True)
 class SeriesListing:
     """One series of a folder, as `find_series` lists it: nothing was decoded.
 
