@@ -26,6 +26,10 @@ from contour.cli.interpolate import interpolate
 from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
 from contour.cli.models import list_models, show_model, verify_models
+from contour.cli.node_audit import verify_trail
+from contour.cli.node_check import check_settings
+from contour.cli.node_fetch import fetch_study
+from contour.cli.node_run import run_node
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.run import run_series
@@ -92,6 +96,7 @@ def build_app() -> typer.Typer:
     jobs.command("retry")(retry_jobs)
     jobs.command("cancel")(cancel_jobs)
     app.add_typer(jobs, name="jobs")
+    app.add_typer(_node(), name="node")
     data = typer.Typer(help="A hospital's archive becomes cases to train and to judge on.", no_args_is_help=True)
     data.command("make")(data_make)
     data.command("index")(data_index)
@@ -102,6 +107,15 @@ def build_app() -> typer.Typer:
     data.command("plan")(data_plan)
     app.add_typer(data, name="data")
     return app
+
+
+def _node() -> typer.Typer:
+    node = typer.Typer(help="The DICOM node: images in, structure sets out, unattended.", no_args_is_help=True)
+    node.command("run")(run_node)
+    node.command("check")(check_settings)
+    node.command("fetch")(fetch_study)
+    node.command("audit")(verify_trail)
+    return node
 
 
 def run() -> None:

@@ -153,6 +153,17 @@ def verify(path: Path, key: bytes = b"", head: AuditHead | None = None) -> tuple
     return tuple(faults)
 
 
+def head_of(path: Path) -> AuditHead:
+    """How far the trail at `path` goes, as it stands.
+
+    Raises:
+        ConfigError: its last line is no line of a trail.
+        OSError: the file cannot be read.
+    """
+    sha256, number = _last(path)
+    return AuditHead(number, sha256)
+
+
 def _read_line(raw: bytes, number: int, previous: str, key: bytes) -> tuple[str, str]:
     """(the line's hash, what is wrong with it; empty for nothing)."""
     try:

@@ -1,4 +1,4 @@
-"""What comes to the node becomes jobs of the queue, and what they release is sent by their follow-ups, which survive."""
+"""What comes to the node becomes jobs of the queue; their follow-ups, which survive, send what they release."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the node knows of each series beyond its files: one SQLite file, whose every change is on the disk when it counts.
+"""What the node knows of each series beyond its files: one SQLite file, whose changes are on the disk when they count.
 
 A series is one Series Instance UID from one sender to one called AE title, by its keyed hash. It has versions: the sets
 of instances that were decided upon. What was decided stays decided, whenever the node ends and starts again.
@@ -110,7 +110,8 @@ class Ledger:
     def touched(self, series: str, calling: str, called: str) -> None:
         """Instances of a series are about to come: until its association is released it is not whole."""
         self._run(
-            "INSERT INTO series VALUES (?, ?, ?, 0, ?) ON CONFLICT (series) DO UPDATE SET released = 0, at = excluded.at",
+            "INSERT INTO series VALUES (?, ?, ?, 0, ?)"
+            " ON CONFLICT (series) DO UPDATE SET released = 0, at = excluded.at",
             (series, calling, called, time.time()),
         )
 
@@ -124,7 +125,10 @@ class Ledger:
     def entry(self, series: str) -> SeriesEntry | None:
         """What is known of a series."""
         rows = self._run("SELECT * FROM series WHERE series = ?", (series,))
-        return SeriesEntry(*rows[0][:3], bool(rows[0][3]), rows[0][4]) if rows else None
+        if not rows:
+            return None
+        name, calling, called, released, at = rows[0]
+        return SeriesEntry(name, calling, called, bool(released), at)
 
     def all_series(self) -> tuple[str, ...]:
         """Every series."""
@@ -167,8 +171,8 @@ class Ledger:
         """The series of which nothing has happened since, and of which nothing is still to be drawn or sent."""
         marks = ", ".join("?" * len(UNSETTLED_STATES))
         rows = self._run(
-            "SELECT series FROM series AS s WHERE at < ?"
-            f" AND NOT EXISTS (SELECT 1 FROM version AS v WHERE v.series = s.series AND (at >= ? OR state IN ({marks})))",
+            "SELECT series FROM series AS s WHERE at < ? AND NOT EXISTS"
+            f" (SELECT 1 FROM version AS v WHERE v.series = s.series AND (v.at >= ? OR v.state IN ({marks})))",
             (time_s, time_s, *UNSETTLED_STATES),
         )
         return tuple(row[0] for row in rows)
@@ -187,4 +191,5 @@ class Ledger:
 
 
 def _version(row: tuple[Any, ...]) -> Version:
-    return Version(*row[:3], VersionState(row[3]), *row[4:])
+    series, number, content, state, reason, route, job, result, at = row
+    return Version(series, number, content, VersionState(state), reason, route, job, result, at)

@@ -1,4 +1,4 @@
-"""What a watcher wants to know: counters and gauges for Prometheus, and the state in one page, on this machine alone."""
+"""What a watcher wants to know: counters for Prometheus, and the state in one page, on this machine alone."""
 
 import json
 import threading
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     pages: tuple[CollectorRegistry, Callable[[], NodeHealth]]
     timeout = 10  # of a connection that asks nothing
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         registry, health = self.pages
         if self.path == "/metrics":
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))

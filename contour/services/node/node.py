@@ -19,7 +19,7 @@ from contour.services.node.ledger import OPEN_STATES, Ledger, Version, VersionSt
 from contour.services.node.metrics import HealthServer, NodeHealth, NodeMetrics
 from contour.services.node.receive import Receiver, Sender
 from contour.services.node.scp import Provider
-from contour.services.node.settings import NodeSettings, WebPeer
+from contour.services.node.settings import NodeSettings, Peer
 from contour.services.node.storage import Storage
 from contour.services.node.trouble import PeerTrouble
 from contour.services.node.watch import Watch
@@ -223,8 +223,8 @@ class Fetcher:
         subject = self._keyed.name("accession", accession)
         association = object()
         peer = self._settings.peer(peer_name)
-        calling = peer.name[:16] if peer is None or isinstance(peer, WebPeer) else peer.ae_title
-        sender = Sender(calling if peer else peer_name[:16], self._settings.listen.ae_titles[0])
+        calling = peer.ae_title if isinstance(peer, Peer) else peer_name[:16]
+        sender = Sender(calling, self._settings.listen.ae_titles[0])
         try:
             got = fetch(
                 accession,

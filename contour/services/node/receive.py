@@ -171,8 +171,7 @@ class Receiver:
             part.unlink(missing_ok=True)
 
     def _write(self, incoming: Incoming, sender: Sender, name: str) -> tuple[str, Path]:
-        meta = b"\0" * 128 + b"DICM" + encode_file_meta(incoming.meta)
-        part = self._storage.write_part(name, (meta, incoming.content))
+        part = self._storage.write_part(name, (file_head(incoming), incoming.content))
         try:
             elements = read_elements(part, name, WANTED, self._limits.max_header_bytes)
             return self._keyed.name("series", sender.calling, sender.called, *_checked(elements, incoming)), part
@@ -320,6 +319,11 @@ def incoming_file(content: bytes, limits: ReadLimits) -> Incoming:
         raise Refused(MISMATCH, "no image that is drawn on")
     meta = file_meta(values.text(Tag.SOP_CLASS_UID), values.text(Tag.SOP_INSTANCE_UID), elements.syntax.uid)
     return Incoming(meta, memoryview(content)[elements.data_set_start :])
+
+
+def file_head(incoming: Incoming) -> bytes:
+    """What stands before the data set of an instance's file: PS3.10 7.1."""
+    return b"\0" * 128 + b"DICM" + bytes(encode_file_meta(incoming.meta))
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> FileMetaDataset:

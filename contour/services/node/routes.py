@@ -63,7 +63,7 @@ def choose(routes: tuple[Route, ...], arrival: Arrival, location: Location | Non
 
     Reasons name the attribute and what the route wants, never a description's own words: those may name a patient.
     """
-    passed_over = []
+    passed_over: list[str] = []
     for route in routes:
         reason = why_not(route, arrival) or (why_not_seen(route, location) if route.looks else "")
         if not reason:

@@ -12,7 +12,7 @@ from pynetdicom.pdu import A_RELEASE_RQ
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
-from contour.services.audit_trail import AuditEvent, AuditTrail
+from contour.services.audit_trail import AuditTrail
 from contour.services.node.metrics import NodeMetrics
 from contour.services.node.receive import (
     IMPLEMENTATION_NAME,

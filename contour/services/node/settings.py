@@ -6,6 +6,7 @@ nobody allowed, nothing drawn.
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -297,9 +298,10 @@ class Route:
 class NodeSettings:
     """Everything that a node is told. `storage` is the folder that it keeps everything in.
 
-    `workers` processes draw here; with 0 others must, which use the same `queue` (a folder, by default in the storage, or
-    the URL of a PostgreSQL database) and are told of this file. `secret_file` holds the secret of the keyed hashes; by default `secret.key` in the storage, made on the first start.
-    `models` and `protocols` are folders of a site's own.
+    `workers` processes draw here; with 0 others must, which use the same `queue` (a folder, by default in the storage,
+    or the URL of a PostgreSQL database) and are told of this file. `secret_file` holds the secret of the keyed hashes;
+    by default `secret.key` in the storage, made on the first start. `models` and `protocols` are folders of a site's
+    own.
 
     Raises:
         ValueError: two things of one name.
@@ -326,8 +328,8 @@ class NodeSettings:
         if not 0 <= self.workers <= 64:
             raise ValueError(f"workers {self.workers}: 0 to 64")
         for kind, names in (
-            ("peers and folders", [p.name for p in (*self.peers, *self.web_peers, *self.folders)]),
-            ("routes", [r.name for r in self.routes]),
+            ("peers and folders", [*names_of(self.peers), *names_of(self.web_peers), *names_of(self.folders)]),
+            ("routes", [route.name for route in self.routes]),
             ("AE titles of peers that send", [p.ae_title for p in self.peers if p.sends]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
@@ -345,6 +347,11 @@ class NodeSettings:
         return Path(self.secret_file) if self.secret_file else self.folder / "secret.key"
 
     @property
+    def queue_place(self) -> str:
+        """Where the queue of the jobs is: a folder, or a URL."""
+        return self.queue or str(self.folder / "queue")
+
+    @property
     def results(self) -> Path:
         """Where jobs leave what they drew."""
         return self.folder / "results"
@@ -359,13 +366,23 @@ class NodeSettings:
         """Where requests to fetch a study wait."""
         return self.folder / "requests"
 
+    @property
+    def everyone(self) -> tuple[Peer | WebPeer, ...]:
+        """All peers."""
+        return (*self.peers, *self.web_peers)
+
     def sender(self, ae_title: str) -> Peer | None:
         """The peer that may send under this AE title."""
         return next((p for p in self.peers if p.sends and p.ae_title == ae_title), None)
 
     def peer(self, name: str) -> Peer | WebPeer | None:
         """The peer of this name."""
-        return next((p for p in (*self.peers, *self.web_peers) if p.name == name), None)
+        return next((peer for peer in self.everyone if peer.name == name), None)
+
+
+def names_of(things: Iterable[Peer] | Iterable[WebPeer] | Iterable[WatchedFolder]) -> list[str]:
+    """The names of peers or folders."""
+    return [one.name for one in things]
 
 
 def _check_name(name: str) -> None:

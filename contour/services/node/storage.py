@@ -142,7 +142,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the disk has the names in a folder; where a folder cannot be opened (Windows), they are had anyway."""
+    """Waits until the disk has the names in a folder; where no folder can be opened (Windows) it has them anyway."""
     if os.name == "posix":
         handle: Any = os.open(path, os.O_RDONLY)
         try:

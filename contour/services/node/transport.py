@@ -66,6 +66,7 @@ class BoundedHandler(RequestHandler):  # type: ignore[misc]
     """Makes an association of a connection; runs in a thread of its own."""
 
     server: "BoundedServer"
+    request: Any
 
     def handle(self) -> None:
         """Shakes hands, then lets pynetdicom go on."""

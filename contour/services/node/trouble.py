@@ -1,4 +1,4 @@
-"""What goes wrong with others: they may do better later. Messages name peers as the settings do, and hold no identity."""
+"""What goes wrong with others, who may do better later. Messages name them as the settings do, and no patient."""
 
 
 class PeerTrouble(Exception):
