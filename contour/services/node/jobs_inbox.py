@@ -93,8 +93,10 @@ def send_result(settings: NodeSettings, result: JobResult, parameters: Mapping[s
 def retry_seconds(sending: Sending) -> tuple[float, ...]:
     """The waits between tries: each twice the one before, up to the longest, until it is to be given up."""
     waits: list[float] = []
-    while sum(waits) < 3600 * sending.give_up_hours:
-        waits.append(min(sending.first_wait_seconds * 2.0 ** min(len(waits), 30), sending.longest_wait_seconds))
+    wait, waited = min(sending.first_wait_seconds, sending.longest_wait_seconds), 0.0
+    while waited < 3600 * sending.give_up_hours:
+        waits.append(wait)
+        wait, waited = min(2 * wait, sending.longest_wait_seconds), waited + wait
     return tuple(waits)
 
 

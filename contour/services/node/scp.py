@@ -28,7 +28,7 @@ from contour.services.node.receive import (
     file_meta,
 )
 from contour.services.node.settings import NodeSettings, Peer
-from contour.services.node.transport import BoundedServer, server_tls
+from contour.services.node.transport import HANDSHAKE_SECONDS, BoundedServer, server_tls
 
 LOG = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ class Provider:
         ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_UID, IMPLEMENTATION_NAME
         ae.maximum_pdu_size = caps.pdu_bytes
         ae.maximum_associations = caps.associations
-        ae.network_timeout = ae.acse_timeout = ae.dimse_timeout = caps.idle_seconds
+        ae.network_timeout = ae.dimse_timeout = caps.idle_seconds
+        ae.acse_timeout = min(HANDSHAKE_SECONDS, caps.idle_seconds)  # who connects and says nothing takes a place
         ae.require_calling_aet = [peer.ae_title for peer in self._settings.peers if peer.sends] or ["\x7f"]
         ae.require_called_aet = True
         contexts = [build_context(Verification)]

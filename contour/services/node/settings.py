@@ -18,6 +18,7 @@ from contour.languages import Language
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 # PS3.5 6.2, AE: the default repertoire without backslash and control characters, 16 at most, not spaces alone.
 _AE_TITLE = re.compile(r"(?! +\Z)[ -\[\]-~]{1,16}")
+MOST_TRIES = 1000
 LEAST_PDU_BYTES, MOST_PDU_BYTES = 16_384, 1 << 20
 
 
@@ -206,7 +207,7 @@ class Sending:
     seconds` apart, until it has been tried for `give_up_hours`.
 
     Raises:
-        ValueError: times that are not above 0.
+        ValueError: times that are not above 0, or more than a thousand tries.
     """
 
     first_wait_seconds: float = 10.0
@@ -216,6 +217,9 @@ class Sending:
     def __post_init__(self) -> None:
         for name in ("first_wait_seconds", "longest_wait_seconds", "give_up_hours"):
             _check_positive(name, getattr(self, name))
+        if 3600 * self.give_up_hours > MOST_TRIES * self.longest_wait_seconds:
+            least = 3600 * self.give_up_hours / MOST_TRIES
+            raise ValueError(f"longest_wait_seconds {self.longest_wait_seconds}: at least {least:g}, or give up sooner")
 
 
 @dataclass(frozen=True)

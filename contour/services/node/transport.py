@@ -85,6 +85,7 @@ class BoundedHandler(RequestHandler):  # type: ignore[misc]
 
     def _create_association(self) -> Any:
         association = super()._create_association()
+        association.daemon = association.dul.daemon = True  # none keeps the program from ending
         association.dul.socket = BoundedSocket(association, self.request, self.server.caps)
         # The socket of pynetdicom's own announced the connection, too; of two announcements one is too many.
         association.dul.event_queue.get_nowait()
@@ -105,13 +106,17 @@ class BoundedServer(ThreadedAssociationServer):  # type: ignore[misc]
     def end(self, grace_seconds: float) -> None:
         """Stops listening, gives associations a while to end by themselves, then aborts them."""
         self.shutdown()
-        until = time.monotonic() + grace_seconds
-        while self.active_associations and time.monotonic() < until:
-            time.sleep(0.05)
-        for association in self.active_associations:
+        self._await_end(grace_seconds)
+        for association in self._established():
             association.abort(block=False)
-        until = time.monotonic() + grace_seconds
-        while self.active_associations and time.monotonic() < until:
+        self._await_end(grace_seconds)
+
+    def _established(self) -> list[Any]:
+        return [one for one in self.active_associations if one.is_established]
+
+    def _await_end(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._established() and time.monotonic() < until:
             time.sleep(0.05)
 
 
