@@ -33,7 +33,7 @@ from contour.services.node.transport import HANDSHAKE_SECONDS, BoundedServer, se
 LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
-_REJECT_CALLING, _REJECT_CALLED = (0x01, 0x01, 0x03), (0x01, 0x01, 0x07)  # permanent, by the user: PS3.8 9.3.4
+_REJECT_CALLING = (0x01, 0x01, 0x03)  # permanent, by the user, calling AE title not recognised: PS3.8 9.3.4
 
 
 class Provider:
@@ -75,7 +75,6 @@ class Provider:
         ae.maximum_associations = caps.associations
         ae.network_timeout = ae.dimse_timeout = caps.idle_seconds
         ae.acse_timeout = min(HANDSHAKE_SECONDS, caps.idle_seconds)  # who connects and says nothing takes a place
-        ae.require_calling_aet = [peer.ae_title for peer in self._settings.peers if peer.sends] or ["\x7f"]
         ae.require_called_aet = True
         contexts = [build_context(Verification)]
         contexts += [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_CLASSES]
@@ -109,21 +108,23 @@ class Provider:
     # -- what associations ask -----------------------------------------------------------------------------------------
 
     def _requested(self, event: evt.Event) -> None:
-        """Before pynetdicom compares titles: which of ours was called, and whether the address is the peer's."""
+        """Before pynetdicom compares titles: which of ours was called, and is it a peer that calls, from its address?"""
         association, request = event.assoc, event.assoc.requestor.primitive
         called = request.called_ae_title.strip()
         if called in self._settings.listen.ae_titles:
             association.acceptor.ae_title = called
         peer = self._settings.sender(request.calling_ae_title.strip())
-        if peer is not None and not _comes_from(peer, association.requestor.address):
-            LOG.warning("refused: %s calls from an address that is not its own", peer.name)
-            association.acse.send_reject(*_REJECT_CALLING)
-            self._metrics.association("rejected")
-            association.kill()
-            association.is_rejected = True
+        if peer is not None and _comes_from(peer, association.requestor.address):
+            return
+        known = "from an address that is not its own" if peer else "under an AE title that may not send"
+        LOG.warning("refused: %s calls %s", peer.name if peer else "somebody", known)
+        self._metrics.association("rejected")
+        association.acse.send_reject(*_REJECT_CALLING)
+        association.is_rejected = True
+        association.kill()
 
     def _rejected(self, event: evt.Event) -> None:
-        LOG.warning("refused: an association whose calling or called AE title is not allowed, or one too many")
+        LOG.warning("refused: an association whose called AE title is not ours, or one too many")
         self._metrics.association("rejected")
 
     def _established(self, event: evt.Event) -> None:

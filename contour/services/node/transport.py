@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom import AE
@@ -60,6 +61,14 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
             filled += count
         view.release()
         return data if filled == nr_bytes else data[:filled]
+
+
+    def _shutdown_socket(self) -> None:
+        """Closes the socket also where the peer is gone already, in which case pynetdicom's own would leave it open."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
 
 class BoundedHandler(RequestHandler):  # type: ignore[misc]
