@@ -7,6 +7,7 @@ from types import FrameType
 
 import typer
 
+from contour.cli.batch import batch
 from contour.cli.check import check
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct, to_seg
@@ -60,6 +61,7 @@ def build_app() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.command("run")(run_series)
+    app.command("batch")(batch)
     app.command("demo")(demo)
     app.command("check")(check)
     app.command("compare")(compare)

@@ -82,8 +82,7 @@ class Crew:
             _clear(place)
 
     def __enter__(self) -> Self:
-        """Itself, with its workers started."""
-        self.tend()
+        """Itself; `tend` starts the workers."""
         return self
 
     def __exit__(

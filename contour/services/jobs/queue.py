@@ -193,6 +193,17 @@ class JobQueue:
         self.client.update_workflow_attributes(job.id, {_CANCELLED: True}, merge=True)
         self.client.cancel_workflow(job.id)
 
+    def forget(self, job_id: str) -> None:
+        """Take an ended job out of the queue; its files stay. Submitted again, it is drawn again.
+
+        Raises:
+            ConfigError: there is no such job, or it has not ended.
+        """
+        job = self.job(job_id)
+        if not job.state.ended:
+            raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that has ended")
+        self.client.delete_workflows([job.id, *(follow_up_id(job.id, one.follow_up) for one in job.follow_ups)])
+
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def find(self, job_id: str) -> Job | None:

@@ -1,0 +1,1 @@
+"""A folder of thousands of studies, drawn as jobs: `search` finds the series, `run` submits them, `summary` tells."""
