@@ -234,7 +234,9 @@ def orthanc(folder: Path, peers: dict[str, tuple[str, int]]) -> Iterator[Orthanc
         archive.stop()
 
 
-def copied(series: Path, target: Path, change: Callable[[Dataset], None] | None = None, keep: slice = slice(None)) -> Path:
+def copied(
+    series: Path, target: Path, change: Callable[[Dataset], None] | None = None, keep: slice = slice(None)
+) -> Path:
     """Some files of a series in a folder of their own, changed."""
     target.mkdir(parents=True)
     for file in sorted(series.iterdir())[keep]:

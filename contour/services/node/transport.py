@@ -62,7 +62,6 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         view.release()
         return data if filled == nr_bytes else data[:filled]
 
-
     def _shutdown_socket(self) -> None:
         """Closes the socket also where the peer is gone already, in which case pynetdicom's own would leave it open."""
         if self.socket is not None:
