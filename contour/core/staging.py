@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PREFIX, _SUFFIX = ".contour-", ".part"
+
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
@@ -17,7 +19,7 @@ def staged(folder: Path) -> Iterator[Path]:
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=".contour-", suffix=".part", dir=folder))
+    stage = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=folder))
     try:
         yield stage
         for file in sorted(stage.iterdir()):
@@ -30,3 +32,16 @@ def staged(folder: Path) -> Iterator[Path]:
         for path in made:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """What killed processes staged in `folder`, and `folder` itself if nothing else is in it.
+
+    Only for a folder into which nobody writes at that moment.
+    """
+    if not folder.is_dir():
+        return
+    for stage in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        shutil.rmtree(stage, ignore_errors=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

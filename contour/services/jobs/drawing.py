@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any
 from contour import __version__
 from contour.core.errors import ConfigError, InputRefused, PackageError, Reason
 from contour.core.report import Severity
+from contour.core.staging import remove_leftovers
 from contour.dicom.rtstruct_read import read_contours
 from contour.dicom.series import SeriesFiles
 from contour.inference.engine import NetworkEngine
@@ -158,12 +158,6 @@ def finished_result(request: JobRequest) -> JobResult | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InputRefused):
         return None  # of a run that ended between two files, or a disk that lost its last writes
-
-
-def remove_leftovers(folder: Path) -> None:
-    """What a killed run staged in the job's own folder, which nobody else writes into."""
-    for stage in folder.glob(".contour-*.part") if folder.is_dir() else ():
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def cause_of(error: Exception, moment: datetime | None = None) -> Cause:

@@ -5,6 +5,7 @@ The two differ in the address alone.
 """
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from contour.core.errors import ConfigError
+from contour.core.staging import remove_leftovers
 from contour.dicom.series import SeriesFiles
 from contour.pipeline import RTSTRUCT_FILE
 from contour.services.jobs.job import (
@@ -102,6 +104,7 @@ class JobQueue:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             file.touch(mode=0o600)
         forbid_pickle()
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)  # what it says of an address, it says with its password
         try:
             dbos.DBOS.migrate(url)
             client = dbos.DBOSClient(system_database_url=url, serializer=DBOSPortableJSON, application_name=APPLICATION)
@@ -192,6 +195,8 @@ class JobQueue:
             raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that waits or runs")
         self.client.update_workflow_attributes(job.id, {_CANCELLED: True}, merge=True)
         self.client.cancel_workflow(job.id)
+        if job.state is not JobState.RUNNING:  # of a worker that was killed before
+            remove_leftovers(job.request.folder)
 
     def forget(self, job_id: str) -> None:
         """Take an ended job out of the queue; its files stay. Submitted again, it is drawn again.
@@ -262,6 +267,7 @@ class JobQueue:
         """End a job that ends the processes which draw it."""
         self.client.update_workflow_attributes(job_id, {_SET_ASIDE: True}, merge=True)
         self.client.cancel_workflow(job_id)
+        remove_leftovers(self.job(job_id).request.folder)
 
     def start_follow_ups(self, job_id: str) -> None:
         """Put the follow-ups of a job whose result is released into their queue: those that were not yet."""
