@@ -103,7 +103,7 @@ class NodeProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", command, *arguments], stdout=log, stderr=log, env={**os.environ, **slots}
             )
-        wait_until(lambda: self._up())
+        wait_until(self._up)
 
     def _up(self) -> bool:
         assert self.process is not None

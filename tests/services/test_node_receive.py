@@ -6,26 +6,21 @@ import struct
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pydicom
 import pytest
+from node_in_process import StandIn, close_sockets, node_here
 from node_peers import copied, listens, node_settings, wait_until
 from phantoms import ct_series
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, RTStructureSetStorage, Verification
-from pynetdicom.transport import AssociationSocket
 
 from contour.core.errors import ConfigError
-from contour.dicom.series import SeriesFiles
 from contour.services.audit_trail import verify
-from contour.services.node.inbox import Delivered, Drawing, Progress
 from contour.services.node.keyed import load_secret
 from contour.services.node.node import Node
 from contour.services.node.settings import (
@@ -37,56 +32,11 @@ from contour.services.node.settings import (
     RouteModality,
     WatchedFolder,
 )
-from contour.services.node.transport import BoundedSocket
 
 KAZAKH_NAME = "Әлия^Серікқызы"
+pytestmark = pytest.mark.usefixtures(close_sockets.__name__)
+
 ROUTE = Route("all", "tiny", ("tps",))
-
-
-class StandIn:
-    """Draws at once, and remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.accepted: list[tuple[SeriesFiles, str]] = []
-        self.files: list[frozenset[str]] = []
-
-    def accept(self, series: SeriesFiles, route: Route) -> str:
-        self.accepted.append((series, route.name))
-        self.files.append(frozenset(path.name for path in series.files))
-        return f"job-{series.content_sha256[:8]}"
-
-    def progress(self, job: str) -> Progress:
-        return Progress(Drawing.DRAWN, "", f"2.25.{len(job)}", ("tiny 1",), (Delivered("tps", True, True),))
-
-    def remove_results(self, jobs: frozenset[str]) -> int:
-        return len(jobs)
-
-
-@contextmanager
-def node_here(settings: NodeSettings) -> Iterator[SimpleNamespace]:
-    """A node that tends itself, with its stand-in."""
-    inbox = StandIn()
-    node, over = Node(settings, inbox), threading.Event()
-    node.start()
-
-    def tend() -> None:
-        while not over.wait(0.05):
-            node.tend()
-
-    thread = threading.Thread(target=tend)
-    thread.start()
-    try:
-        yield SimpleNamespace(node=node, port=node.port, inbox=inbox, settings=settings)
-    finally:
-        over.set()
-        thread.join()
-        node.stop()
-
-
-@pytest.fixture(autouse=True)
-def closed_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pynetdicom leaves a sender's socket open where the other side is gone first."""
-    monkeypatch.setattr(AssociationSocket, "_shutdown_socket", BoundedSocket._shutdown_socket)
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ class Node:
             packages = {f"package_{n}": text for n, text in enumerate(progress.packages, start=1)}
             self._record("drawn", version, {"result": progress.result_uid, **packages})
         if state is not VersionState.DRAWN:
-            sent = ", ".join(one.destination for one in progress.delivered if one.sent)
+            sent = ", ".join(sorted(one.destination for one in progress.delivered if one.sent))
             details = {"result": progress.result_uid, "sent_to": sent, "reason": reason}
             self._record(
                 "sent" if state is VersionState.DONE else state, version, {k: v for k, v in details.items() if v}

@@ -96,7 +96,7 @@ class Provider:
             tls=tls,
         )
         ae._servers.append(self._server)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="listener", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
