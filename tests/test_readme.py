@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,29 @@ def test_every_example_works(
     assert "Lung_L" in capsys.readouterr().out
     for file in ("plan/rtstruct.dcm", "plan-from-python/report.json", "masks/Heart.nii.gz", "again.dcm"):
         assert (tmp_path / file).is_file()
+
+
+@pytest.mark.slow
+def test_the_batch_and_its_queue_work(
+    contour: Callable[..., int],
+    thorax_series: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONTOUR_SLOTS", str(tmp_path / "slots"))
+    shutil.copytree(thorax_series, tmp_path / "contour-demo" / "ct")
+    shown = commands(blocks("sh")[4])
+    assert [tuple(c[1:3]) for c in shown] == [
+        ("batch", "contour-demo"),
+        ("jobs", "list"),
+        ("jobs", "list"),
+        ("worker", "--queue"),
+    ]
+    for command in shown:
+        capsys.readouterr()
+        assert contour(*command[1:]) == 0, (command, capsys.readouterr())
+    (job,) = (tmp_path / "drawn").glob("*/rtstruct.dcm")
+    for action, code in (("show", 0), ("retry", 2), ("cancel", 2)):  # it is done
+        assert contour("jobs", action, job.parent.name[:8], "--queue", "drawn") == code, capsys.readouterr()

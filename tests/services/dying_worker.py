@@ -76,7 +76,7 @@ def run_dying_worker(keeper: Connection, url: str, name: str, options: WorkerOpt
 
 
 def run_poisoned_worker(keeper: Connection, url: str, name: str, options: WorkerOptions) -> None:
-    """Its network crashes on jobs in Russian."""
+    """Its network crashes on jobs in Russian, the second time by never coming back."""
     predict = pipeline.predict_with_steps
     draw_job = drawing.draw_job
     now: list[JobRequest] = []
@@ -87,10 +87,16 @@ def run_poisoned_worker(keeper: Connection, url: str, name: str, options: Worker
 
     def crashing(*args: Any, **options: Any) -> Any:
         if now[0].plan.choice.language == "ru":
+            sign = now[0].results / "crashed-once"
+            if sign.exists() and sign.read_text() == "":
+                sign.write_text("and hung")
+                time.sleep(1000)
+            sign.touch()
             os.kill(os.getpid(), signal.SIGSEGV)
         return predict(*args, **options)
 
     worker.draw_job = remembering
+    worker.HUNG_SECONDS = 2.0
     pipeline.predict_with_steps = crashing
     run_worker(keeper, url, name, options)
 

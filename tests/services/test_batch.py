@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -201,18 +202,15 @@ def test_files_are_read_again_only_if_they_changed(
 @pytest.mark.data
 @pytest.mark.slow
 def test_a_real_archive_in_a_batch(
-    contour: Contour,
-    shared_data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    contour: Contour, shared_data: Path, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Header scan, submission and drawing of two clinical CTs beside their RT objects, by the network that ships."""
-    monkeypatch.setenv("CONTOUR_SLOTS", str(tmp_path / "slots"))
-    assert contour("batch", shared_data / "archive", "-o", tmp_path / "out", "--json") == 0
+    """Two clinical CTs, compressed, beside their RT objects."""
+    assert contour("batch", shared_data / "archive", *arguments, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert [line["state"] for line in result["series"]] == ["done", "done"]
-    assert min(line["structures"] for line in result["series"]) >= 10
+    names = " ".join(path.name for path in (tmp_path / "out").rglob("*"))
+    assert "LUNG1" not in names + (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
+    assert "LUNG1" not in "".join(sqlite3.connect(tmp_path / "out" / ".contour" / "queue.sqlite").iterdump())
 
 
 def lines(out: Path) -> list[dict[str, str]]:

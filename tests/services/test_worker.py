@@ -96,7 +96,7 @@ def test_killed_at_every_point_each_job_ends_in_one_whole_result(
 
 
 @pytest.mark.slow
-def test_a_job_that_crashes_its_worker_is_set_aside_and_the_rest_go_on(
+def test_a_job_that_crashes_or_hangs_its_worker_is_set_aside_and_the_rest_go_on(
     queue: JobQueue,
     source: SeriesFiles,
     choice: Choice,
@@ -110,7 +110,7 @@ def test_a_job_that_crashes_its_worker_is_set_aside_and_the_rest_go_on(
     good = queue.submit(source, plan_drawing(choice), tmp_path / "out").job_id
     jobs = finish()
     assert jobs[bad].state is JobState.SET_ASIDE
-    assert ["SIGSEGV" in cause.message for cause in jobs[bad].causes] == [True] * 3
+    assert [cause.message.split()[-1] for cause in jobs[bad].causes] == ["SIGSEGV", "SIGABRT", "SIGSEGV"]
     assert not jobs[bad].request.folder.exists()
     assert_whole(jobs[good])
 
@@ -158,7 +158,7 @@ def test_two_workers_share_the_slot_of_their_machine(
 ) -> None:
     monkeypatch.setattr(crew_module, "run_worker", dying_worker.run_slow_worker)
     dying_worker.points_folder(drawing).mkdir()
-    for plan in plans(choice, 4):
+    for plan in plans(choice, 3):
         queue.submit(source, plan, tmp_path / "out")
     for job in finish(size=2).values():
         assert_whole(job)
@@ -220,7 +220,7 @@ def test_a_worker_killed_with_its_keeper_at_random_moments_loses_and_doubles_not
     def started() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
 
-    for number in range(4):
+    for number in range(3):
         keeper = started()
         running = time.monotonic() + 60
         while not any(job.state is JobState.RUNNING for job in queue.jobs()) and time.monotonic() < running:

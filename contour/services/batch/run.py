@@ -140,7 +140,7 @@ class _Batch:
         self._ended: dict[str, Job] = {}
         self._states: dict[str, JobState] = {}
         self._files = self._series = self._read = 0
-        self._looked = self._told = 0.0
+        self._next_look = self._told = 0.0
         self.started = self._drawing_since = time.monotonic()
 
     @property
@@ -189,13 +189,17 @@ class _Batch:
             crew.tend()
         if crew.troubles >= MOST_TROUBLES:
             raise ConfigError("the workers", crew.last_trouble, "a set-up in which they start: see the log")
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        if time.monotonic() < self._next_look:
             return
-        self._looked = time.monotonic()
-        for job in self._queue.jobs(job_id for job_id in self._jobs if job_id not in self._ended):
+        start = time.monotonic()
+        active = self._queue.active()
+        self._states.update((job_id, active[job_id]) for job_id in self._jobs if job_id in active)
+        for job in self._queue.jobs(one for one in self._jobs if one not in active and one not in self._ended):
             self._states[job.id] = job.state
             if job.state.ended:
                 self._ended[job.id] = job
+        # Many jobs make a look expensive: it may take a twentieth of the time.
+        self._next_look = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - start))
         self._tell(searching=False)
 
     def lines(self) -> tuple[Line, ...]:

@@ -1,7 +1,7 @@
 """The queue of jobs: what is to be drawn is put in, and asked about, here. Workers take it out (`worker`).
 
-It lives in a database of DBOS: an SQLite file beside the results, or PostgreSQL where several servers share the work.
-The two differ in the address alone.
+It lives in a database of DBOS: an SQLite file beside the results for the workers of one machine, or PostgreSQL where
+several servers share the work. The two differ in the address alone.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from contour.core.errors import ConfigError
 from contour.core.staging import remove_leftovers
 from contour.dicom.series import SeriesFiles
-from contour.pipeline import RTSTRUCT_FILE
+from contour.pipeline import REPORT_FILE, RTSTRUCT_FILE
 from contour.services.jobs.job import (
     STATE_FOLDER,
     Cause,
@@ -173,13 +173,18 @@ class JobQueue:
         that did are not repeated.
 
         Raises:
-            ConfigError: there is no such job, or it waits or runs.
+            ConfigError: there is no such job, it waits or runs, or all of it succeeded.
         """
         job = self.job(job_id)
         failed = [one.follow_up for one in job.follow_ups if one.state.ended and one.state is not JobState.DONE]
         if not job.state.ended and job.state is not JobState.RETRYING:
             raise ConfigError(f"job {job_id}", f"is {job.state}", "a job that has ended: `contour jobs cancel` ends it")
-        if job.state is not JobState.DONE or not (job.request.folder / RTSTRUCT_FILE).is_file():
+        whole = job.state is JobState.DONE and (job.request.folder / RTSTRUCT_FILE).is_file()
+        if whole and not failed:
+            raise ConfigError(f"job {job_id}", "is done, and its result is there", "one that did not succeed")
+        if not whole:
+            if job.state is JobState.NOT_RELEASED:  # or it would count as drawn
+                (job.request.folder / REPORT_FILE).unlink(missing_ok=True)
             self._start_over(job.id, DRAW_QUEUE)
         for follow_up in failed:
             self._start_over(follow_up_id(job.id, follow_up), follow_up_queue(follow_up.name))
@@ -242,6 +247,11 @@ class JobQueue:
         for start in range(0, len(wanted), 500):  # a database takes so many parameters
             found += self.client.list_workflows(workflow_ids=wanted[start : start + 500], name=DRAW)
         return tuple(_job(status) for status in found)
+
+    def active(self) -> dict[str, JobState]:
+        """The jobs that wait or run, by id: cheap, for who asks often about many."""
+        found = self.client.list_workflows(status=_ACTIVE, name=DRAW, load_input=False, load_output=False)
+        return {status.workflow_id: _state(status) for status in found}
 
     def unended(self, handlers: Iterable[str] = ()) -> int:
         """How many jobs wait, run, or wait to be tried again; and follow-ups of these handlers."""

@@ -44,6 +44,7 @@ RECOVER_SECONDS = 5.0
 FOLLOW_UPS_AT_ONCE = 8
 LAST_FOLLOW_UPS_SECONDS = 20.0  # what is being sent may end when the worker is to end
 NOT_YET_SECONDS = 30.0
+HUNG_SECONDS = 3600.0  # without a sign of progress: between two there are a few tiles, or the reading of a series
 
 STOP = "stop"  # what the keeper says to end it in order
 ENDED, NOT_STARTED, CUT_OFF = 0, 2, 3  # exit codes: in order; a mistake in the set-up; the database is gone
@@ -94,6 +95,7 @@ class Worker:
         self._stopping = threading.Event()
         self._drawing: str | None = None
         self._given_up: str | None = None  # the job that was found to be no longer this worker's
+        self._seen = 0.0  # when the drawing last showed a sign of progress
         self._following = 0
         self._count = threading.Lock()
 
@@ -176,11 +178,15 @@ class Worker:
         drawing = self._drawing
         if drawing is None:
             return
+        if time.monotonic() - self._seen > HUNG_SECONDS:
+            LOG.error("job %s: hangs", drawing)
+            os.abort()  # the keeper counts it as the job's crash
         found = self._queue.client.list_workflows(workflow_ids=[drawing], load_input=False, load_output=False)
         if not found or found[0].status != "PENDING" or found[0].executor_id != self._name:
             self._given_up = drawing
 
     def _check(self) -> None:
+        self._seen = time.monotonic()
         if self._stopping.is_set() or (self._drawing is not None and self._given_up == self._drawing):
             raise Abandoned
 
@@ -213,6 +219,7 @@ class Worker:
         job = self._queue.find(job_id)
         if job is not None and job.state.ended:  # cancelled while it was put back
             return to_record(Outcome(job.state))
+        self._seen = time.monotonic()
         self._given_up, self._drawing = None, job_id
         try:
             request = from_record(record, JobRequest)
