@@ -29,6 +29,10 @@ from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
 from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
 from contour.cli.models_import import import_nnunet_model, import_onnx_model, import_totalsegmentator_models
+from contour.cli.node_audit import verify_trail
+from contour.cli.node_check import check_settings
+from contour.cli.node_fetch import fetch_study
+from contour.cli.node_run import run_node
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
 from contour.cli.review import ServeByDefault, review_add_user, review_serve
@@ -98,6 +102,10 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
     "jobs": (
         "What waits in a queue, is drawn, or was.",
         {"list": list_jobs, "show": show_job, "retry": retry_jobs, "cancel": cancel_jobs},
+    ),
+    "node": (
+        "The DICOM node: images in, structure sets out, unattended.",
+        {"run": run_node, "check": check_settings, "fetch": fetch_study, "audit": verify_trail},
     ),
     "data": (
         "A hospital's archive becomes cases to train and to judge on.",

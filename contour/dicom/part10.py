@@ -6,6 +6,7 @@ nesting is bounded, and a deflated data set is inflated only as far as it is nee
 passed over: what decides a single-frame image stands at the top level.
 """
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ def read_elements(file: Path, name: str, wanted: Wanted, max_header_bytes: int) 
     except OSError as error:
         problem = InputRefused(Reason.UNREADABLE_FILE, name, f"cannot be read ({error.strerror})", "a readable file")
         return FileElements(file, name, 0, "", syntax_of(""), 0, {}, None, False, problem)
+
+
+def elements_of(content: bytes, name: str, wanted: Wanted, max_header_bytes: int) -> FileElements | None:
+    """As `read_elements`, of a file's bytes that lie in memory."""
+    return _read(io.BytesIO(content), Path(name), name, wanted, max_header_bytes)
 
 
 class Inflater:

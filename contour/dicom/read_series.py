@@ -92,6 +92,22 @@ def find_series(folder: Path, limits: ReadLimits | None = None) -> tuple[SeriesL
     return tuple(_listing(series, limits) for series in scan_folder(folder, limits).series)
 
 
+def check_series(series: FolderSeries, limits: ReadLimits | None = None) -> None:
+    """Looks over one series of `scan_folder` as far as headers tell: its kind, its sizes and its geometry.
+
+    Raises:
+        InputRefused: what reading it would be refused for. Decoding may still find a damaged file.
+    """
+    limits = limits or ReadLimits()
+    _check_kind(series)
+    if series.damaged:
+        raise _problem(series.damaged[0])
+    files, _ = _distinct_instances(series.slices)
+    _check_size_of_files(files, limits)
+    _check_size_of_volume(arrange([parse_slice(f) for f in files]), limits)
+    read_identity(files[0])
+
+
 def _listing(series: FolderSeries, limits: ReadLimits) -> SeriesListing:
     images = series.slices or series.enhanced or series.localizers or series.without_position or series.damaged
     values = Values(images[0])
@@ -111,13 +127,7 @@ def _listing(series: FolderSeries, limits: ReadLimits) -> SeriesListing:
 
 def _problem_of(series: FolderSeries, limits: ReadLimits) -> str | None:
     try:
-        _check_kind(series)
-        if series.damaged:
-            raise _problem(series.damaged[0])
-        files, _ = _distinct_instances(series.slices)
-        _check_size_of_files(files, limits)
-        _check_size_of_volume(arrange([parse_slice(f) for f in files]), limits)
-        read_identity(files[0])
+        check_series(series, limits)
     except InputRefused as refused:
         return str(refused)
     return None

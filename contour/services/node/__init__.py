@@ -1,0 +1,1 @@
+"""The DICOM node: images in, structure sets out, unattended."""
