@@ -5,12 +5,10 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Annotated
-
-import typer
 
 from contour.cli.node_settings import NodeFile, load_node, serving
 from contour.cli.options import EngineName, Threads, session_options
+from contour.cli.worker import Slots
 from contour.inference.session import Engine
 from contour.services.jobs.crew import Crew
 from contour.services.jobs.drawing import Machine
@@ -22,7 +20,7 @@ TEND_SECONDS = 0.25
 
 def run_node(
     file: NodeFile,
-    slots: Annotated[int, typer.Option("--slots", min=1, help="How many may draw at once on this machine.")] = 1,
+    slots: Slots = 1,
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
 ) -> None:

@@ -186,6 +186,7 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "DicomAlwaysAllowStore": False,
             "DicomAlwaysAllowEcho": False,
+            "DicomCheckModalityHost": True,  # it binds every address, and listens to this machine alone
             "DicomModalities": modalities,
             "Plugins": plugins,
             "DicomWeb": {"Enable": True},

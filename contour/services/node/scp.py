@@ -108,7 +108,7 @@ class Provider:
     # -- what associations ask -----------------------------------------------------------------------------------------
 
     def _requested(self, event: evt.Event) -> None:
-        """Before pynetdicom compares titles: which of ours was called, and is it a peer that calls, from its address?"""
+        """Before pynetdicom compares titles: which of ours was called, and does a peer call from its own address?"""
         association, request = event.assoc, event.assoc.requestor.primitive
         called = request.called_ae_title.strip()
         if called in self._settings.listen.ae_titles:

@@ -302,8 +302,8 @@ class Route:
 class NodeSettings:
     """Everything that a node is told. `storage` is the folder that it keeps everything in.
 
-    `workers` processes draw here; with 0 others must, which use the same `queue` (a folder, by default in the storage,
-    or the URL of a PostgreSQL database) and are told of this file. `secret_file` holds the secret of the keyed hashes;
+    `workers` processes draw and send here; with 0 others must (`contour worker --node`), by the same `queue`: a folder,
+    by default in the storage, or the URL of a PostgreSQL database. `secret_file` holds the secret of the keyed hashes;
     by default `secret.key` in the storage, made on the first start. `models` and `protocols` are folders of a site's
     own.
 
