@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_networks
 from hypothesis import settings
+from patients import IDENTITY
 
 from contour.core.protocol import Protocol
-from contour.dicom.series import PatientStudy
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.phantom import Phantom, PhantomOptions, thorax_geometry, thorax_phantom
 from contour.inference.package import Label
@@ -19,20 +19,6 @@ from contour.library import load_protocol
 # A busy machine is no failure.
 settings.register_profile("contour", deadline=None)
 settings.load_profile("contour")
-
-IDENTITY = PatientStudy(
-    patient_name="Әлия^Серік",
-    patient_id="P-1",
-    patient_birth_date="19700102",
-    patient_sex="F",
-    study_instance_uid="2.25.1001",
-    study_id="S1",
-    study_date="20260102",
-    study_time="101112",
-    study_description="Test",
-    accession_number="A1",
-    referring_physician_name="",
-)
 
 # Air, lung, soft tissue (no label) and bone, told apart by HU at these borders.
 BORDERS_HU = (-930.0, -400.0, 250.0)

@@ -7,8 +7,8 @@ import numpy as np
 import phantoms
 import pydicom
 import pytest
-from conftest import IDENTITY
 from numpy.typing import NDArray
+from patients import IDENTITY
 
 from contour.core.geometry import Geometry
 from contour.core.protocol import Protocol

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import IDENTITY
+from patients import IDENTITY
 
 from contour.core.geometry import Box
 from contour.core.structures import StructureSet
