@@ -1,7 +1,8 @@
 """The derived structures of a protocol: made where all that they need is there, and stated where it is not."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from contour.core.geometry import Geometry
 from contour.core.nomenclature import UNNAMED_COLOR_RGB, lookup
 from contour.core.protocol import DerivedStructure, Operation, Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
-from contour.core.structures import CroppedMask, InterpretedType, Structure, StructureSet
+from contour.core.structures import CroppedMask, InterpretedType, Structure, StructureSet, united
 from contour.imaging.derive import derive
 from contour.qa.structures import CUT_CODES, cut_by_image
 
@@ -24,18 +25,28 @@ class Derived:
 
 
 def derive_structures(
-    protocol: Protocol, drawn: StructureSet, targets: tuple[Structure, ...], findings: tuple[Finding, ...]
+    protocol: Protocol,
+    drawn: StructureSet,
+    targets: tuple[Structure, ...],
+    findings: tuple[Finding, ...],
+    families: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Derived:
     """The protocol's derived structures, from those in `drawn` and in `targets`, on the grid of `drawn`.
 
     One that lacks what it is made from is not made: a union with one lung would pass for both. It is there, empty, with
     a finding; those that wait for targets that nobody gave are left out, and named in one finding. What the image
-    cuts itself is a part, and so is what is left of a structure that it cuts (`findings` say which).
+    cuts itself is a part, and so is what is left of a structure that it cuts (`findings` say which). `families` names
+    the members that were drawn of each family (`VBs`), which stand together where something is made from it.
     """
     making = _Making(protocol, drawn.geometry)
     making.known = {s.name: s for s in (*drawn.structures, *targets) if not s.empty}
     making.runs_on = {rule.name for rule in protocol.structures if rule.runs_on}
     making.cut = {f.structure for f in findings if f.code in CUT_CODES and f.structure} - making.runs_on
+    for family, names in families.items():
+        members = [making.known[name] for name in names if name in making.known]
+        if members:
+            making.known[family] = _family(family, members)
+            making.cut |= {family} if making.cut & set(names) else set()
     made = {rule.name: making.make(rule) for rule in protocol.derived}
     written = [rule for rule in protocol.derived if not rule.helper]
     helpers = {rule.name for rule in protocol.derived if rule.helper}
@@ -107,6 +118,12 @@ class _Making:
 
     def _rule_of(self, name: str) -> DerivedStructure:
         return next(rule for rule in self.protocol.derived if rule.name == name)
+
+
+def _family(name: str, members: list[Structure]) -> Structure:
+    """The members of a family as one, from which others are made; it is not written."""
+    together = united([CroppedMask(member.mask_zyx, member.offset_zyx) for member in members])
+    return replace(members[0], name=name, mask_zyx=together.mask_zyx, offset_zyx=together.offset_zyx)
 
 
 def _rule(rule: DerivedStructure, runs_on: set[str]) -> ProtocolStructure:

@@ -267,7 +267,8 @@ def draw_structures(
     known_absent = frozenset(f.structure for f in findings if f.structure and f.code in ("outside-view", "not-brought"))
     findings += check_structures(structures, volume, finishing, known_absent)
     findings += check_sides(structures, here.location) if here.location else ()
-    derived = derive_structures(protocol, structures, given.targets, tuple(findings))
+    families = {family: tuple(rule.name for rule in rules) for family, rules in here.members.items()}
+    derived = derive_structures(protocol, structures, given.targets, tuple(findings), families)
     findings += derived.findings
     structures = replace(structures, structures=(*structures.structures, *derived.structures))
     finishing = replace(finishing, structures=(*finishing.structures, *derived.rules))

@@ -17,7 +17,7 @@ from contour.core.nomenclature import whole_name
 from contour.core.protocol import Protocol
 from contour.core.report import Finding, RegistrationUse, Severity
 from contour.core.rigid import RigidTransform, fitted
-from contour.core.structures import CroppedMask, InterpretedType, Structure, StructureSet
+from contour.core.structures import CroppedMask, InterpretedType, Structure, StructureSet, united
 from contour.core.volume import Volume
 from contour.dicom.read_series import read_series
 from contour.dicom.series import ImageSeries, ReadLimits
@@ -266,14 +266,7 @@ def _middles(of: StructureSet, names: tuple[str, ...]) -> NDArray[np.float64]:
 
 
 def _together(of: StructureSet, names: tuple[str, ...]) -> CroppedMask:
-    chosen = [s for s in of.structures if s.name in names]
-    box = chosen[0].box
-    for structure in chosen[1:]:
-        box = box.joined(structure.box)
-    together = np.zeros(box.shape_zyx, dtype=bool)
-    for structure in chosen:
-        together |= CroppedMask(structure.mask_zyx, structure.offset_zyx).within(box)
-    return CroppedMask(together, box.start_zyx)
+    return united([CroppedMask(s.mask_zyx, s.offset_zyx) for s in of.structures if s.name in names])
 
 
 def _measured(

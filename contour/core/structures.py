@@ -1,5 +1,6 @@
 """Structures: what is drawn, with the name it has and where it came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,6 +73,17 @@ class CroppedMask(OnGrid):
             here = tuple(slice(a, b) for a, b in zip(start - self.offset_zyx, stop - self.offset_zyx, strict=True))
             result[there] = self.mask_zyx[here]
         return result
+
+
+def united(masks: Sequence[CroppedMask]) -> CroppedMask:
+    """What any of `masks`, one or more on one grid, holds."""
+    box = masks[0].box
+    for mask in masks[1:]:
+        box = box.joined(mask.box)
+    together = np.zeros(box.shape_zyx, dtype=bool)
+    for mask in masks:
+        together |= mask.within(box)
+    return CroppedMask(together, box.start_zyx)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from contour.core.geometry import Box, Geometry
 from contour.core.protocol import BodyEnd, DerivedStructure, Height, Operation, SidesMm
-from contour.core.structures import CroppedMask, Mask, cropped_to_content
+from contour.core.structures import CroppedMask, Mask, cropped_to_content, united
 from contour.imaging.contours import Contours
 from contour.imaging.margins import grown, shrunk
 from contour.imaging.preprocess import from_canonical, to_canonical
@@ -26,7 +26,7 @@ def derive(rule: DerivedStructure, known: Mapping[str, CroppedMask], geometry: G
     first, *others = operands
     match rule.operation:
         case Operation.UNION:
-            result = _union(operands)
+            result = united(operands)
         case Operation.INTERSECTION:
             result = _intersection(first, others)
         case Operation.SUBTRACTION:
@@ -45,20 +45,6 @@ def derive(rule: DerivedStructure, known: Mapping[str, CroppedMask], geometry: G
                 first, _height_mm(rule.lowest, known, geometry), _height_mm(rule.highest, known, geometry), geometry
             )
     return CroppedMask(*cropped_to_content(result.mask_zyx, result.offset_zyx))
-
-
-def _union(operands: list[CroppedMask]) -> CroppedMask:
-    filled = [operand for operand in operands if not operand.empty]
-    if not filled:
-        return operands[0]
-    low = np.min([operand.box.start_zyx for operand in filled], axis=0)
-    high = np.max([operand.box.stop_zyx for operand in filled], axis=0)
-    result = np.zeros(tuple(high - low), dtype=bool)
-    for operand in filled:
-        start = operand.offset_zyx - low
-        z, y, x = (slice(a, a + n) for a, n in zip(start, operand.mask_zyx.shape, strict=True))
-        result[z, y, x] |= operand.mask_zyx
-    return CroppedMask(result, (int(low[0]), int(low[1]), int(low[2])))
 
 
 def _intersection(first: CroppedMask, others: list[CroppedMask]) -> CroppedMask:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contour.core.geometry import Geometry
 from contour.core.report import Finding, Severity
-from contour.core.structures import Mask, cropped_to_content
+from contour.core.structures import CroppedMask, cropped_to_content, united
 from contour.imaging.preprocess import canonical_axes, from_canonical, to_canonical
 from contour.imaging.spine_anchors import rib_pairs, seen_sacrum
 from contour.imaging.vertebrae import Part, SpineImage, take_apart
@@ -123,17 +123,9 @@ def _members(
 
 def _united(drawn: tuple[Drawn, ...]) -> Drawn:
     """One mask of several; its confidence is the first's."""
-    full = [one for one in drawn if one.mask_zyx.size]
-    if len(full) < 2:
-        return full[0] if full else drawn[0]
-    start = np.min([one.offset_zyx for one in full], axis=0)
-    stop = np.max([np.add(one.offset_zyx, one.mask_zyx.shape) for one in full], axis=0)
-    mask: Mask = np.zeros(tuple(stop - start), dtype=bool)
-    for one in full:
-        first = np.subtract(one.offset_zyx, start)
-        mask[tuple(slice(int(a), int(a) + n) for a, n in zip(first, one.mask_zyx.shape, strict=True))] |= one.mask_zyx
-    z, y, x = (int(a) for a in start)
-    return Drawn(drawn[0].name, mask, (z, y, x), drawn[0].confidence, drawn[0].looked_at)
+    together = united([CroppedMask(one.mask_zyx, one.offset_zyx) for one in drawn])
+    first = drawn[0]
+    return Drawn(first.name, together.mask_zyx, together.offset_zyx, first.confidence, first.looked_at)
 
 
 def _names(count: Count) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import lookup, validate_name
+from contour.core.protocol import DerivedStructure, Operation
 from contour.core.volume import Modality, Volume
 from contour.imaging.preprocess import Preprocessing
 from contour.imaging.vertebrae import BODY
@@ -144,6 +145,21 @@ def test_an_image_without_a_spine_has_no_vertebrae():
 
     assert all(s.empty for s in drawing.structures.structures)
     assert {f.structure for f in drawing.findings if f.code == "not-found"} >= {"VBs", "Vertebrae", "SpinalCanal"}
+
+
+def test_what_is_made_from_a_family_is_made_from_all_its_members():
+    made = made_spine(SpinePlan(named("T11", "L3")))
+    protocol = load_protocol("spine_oar")
+    bodies = DerivedStructure("BodiesUnion", Operation.UNION, ("VBs", "Vertebrae"))
+    network = CodeNetwork(made.image.spacing_zyx_mm)
+    drawing = draw_structures(scanned(made), replace(protocol, derived=(bodies,)), (network,))
+    shape = made.truth_zyx.shape
+    structures = {s.name: s.full_mask(shape) for s in drawing.structures.structures}
+    union = next(mask for name, mask in structures.items() if name.endswith("BodiesUnion"))
+    members = [mask for name, mask in structures.items() if name.lstrip("~").startswith(("VB_", "Vert_"))]
+    assert len(members) == 10
+    assert union.any()
+    assert np.array_equal(union, np.logical_or.reduce(members))
 
 
 def test_finer_pixels_than_those_that_vertebrae_are_told_apart_on():
