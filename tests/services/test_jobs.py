@@ -3,6 +3,8 @@
 import errno
 import json
 import sqlite3
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -252,3 +254,12 @@ def test_moments_are_of_the_zone_of_greenwich(
     assert -2 < age < 60
     assert queue.client.list_workflows()[0].queue_name == DRAW_QUEUE
     assert (tmp_path / "queue" / QUEUE_FILE).stat().st_mode & 0o077 == 0
+
+
+def test_without_the_extra_the_command_says_which_one(
+    contour: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "dbos", None)
+    assert contour("batch", tmp_path, "-o", tmp_path / "out") == 2
+    assert "contour[serve]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

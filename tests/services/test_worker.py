@@ -220,14 +220,14 @@ def test_a_worker_killed_with_its_keeper_at_random_moments_loses_and_doubles_not
     def started() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
 
-    for number in range(3):
+    for number in range(2):
         keeper = started()
         running = time.monotonic() + 60
         while not any(job.state is JobState.RUNNING for job in queue.jobs()) and time.monotonic() < running:
             if keeper.poll() is not None:
                 break
             time.sleep(0.05)
-        time.sleep(0.4 * number)
+        time.sleep(0.8 * number)
         if number % 2:
             keeper.kill()  # its worker sees that it is alone, and ends
         else:
@@ -240,25 +240,3 @@ def test_a_worker_killed_with_its_keeper_at_random_moments_loses_and_doubles_not
         assert_whole(job)
     assert {cause.code for job in jobs for cause in job.causes} <= {"interrupted"}
     assert len(list((tmp_path / "out").rglob("rtstruct.dcm"))) == len(ids)
-
-
-@pytest.mark.slow
-def test_sigterm_ends_a_worker_in_order(
-    queue: JobQueue, source: SeriesFiles, plan: DrawingPlan, finish: Finish, tmp_path: Path
-) -> None:
-    arguments = ["worker", "--queue", str(tmp_path / "queue"), "--engine", "cpu", "--threads", "1"]
-    command = [sys.executable, "-c", "from contour.cli.main import run; run()", *arguments]
-    environment = {**os.environ, "CONTOUR_SLOTS": str(tmp_path / "slots")}
-    job_id = queue.submit(source, plan, tmp_path / "out").job_id
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as keeper:
-        assert keeper.stderr is not None
-        assert any("draws" in line and job_id in line for line in keeper.stderr)
-        keeper.send_signal(signal.SIGTERM)
-        rest = keeper.stderr.read()
-    assert keeper.returncode == 128 + signal.SIGTERM
-    assert "ends" in rest
-    assert "Traceback" not in rest
-    job = queue.job(job_id)
-    assert job.state in (JobState.WAITING, JobState.DONE)  # a drawing of a second may have ended first
-    assert job.causes == ()
-    assert_whole(finish()[job_id])
