@@ -261,7 +261,7 @@ def test_what_is_hidden_is_not_drawn(page: Page, address: str) -> None:
 
 def test_who_logs_out_is_out(page: Page, address: str) -> None:
     page.goto(address)
-    page.click("#log-out")
+    page.get_by_role("button", name="Log out").click()  # its word comes when it listens
     expect(page).to_have_url(re.compile("/login$"))
     page.goto(address)
     expect(page).to_have_url(re.compile("/login$"))
