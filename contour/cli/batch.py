@@ -17,9 +17,12 @@ from rich.text import Text
 from contour.cli.failures import ExitCode
 from contour.cli.jobs import state_text
 from contour.cli.options import (
+    Also,
     EngineName,
     Holes,
     Json,
+    LocalNames,
+    Locate,
     ModelFolders,
     ProtocolFolders,
     System,
@@ -30,7 +33,6 @@ from contour.cli.run import DEFAULT_PROTOCOL
 from contour.cli.terminal import messages, output, print_json
 from contour.cli.worker import Slots
 from contour.core.planning_system import GENERIC
-from contour.exports import Export
 from contour.inference.session import Engine
 from contour.languages import Language
 from contour.services.batch.run import PLACES_FILE, WORKER_LOG, BatchOptions, BatchResult, Standing, run_batch
@@ -62,24 +64,15 @@ def batch(
         int, typer.Option("--workers", min=0, help="Processes that draw here; 0 leaves it to `contour worker`.")
     ] = 1,
     slots: Slots = 1,
-    locate: Annotated[
-        bool,
-        typer.Option(
-            "--locate/--no-locate", help="Find the organs coarsely first, where a package does, or search everywhere."
-        ),
-    ] = True,
+    locate: Locate = True,
     models: ModelFolders = [],  # noqa: B006 - typer copies it
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
     tps: System = GENERIC.name,
     holes: Holes = None,
-    language: Annotated[
-        Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
-    ] = Language.ENGLISH,
-    also: Annotated[
-        list[Export], typer.Option("--also", help="Write the structures in a further form; repeatable.")
-    ] = [],  # noqa: B006 - typer copies it
+    language: LocalNames = Language.ENGLISH,
+    also: Also = [],  # noqa: B006 - typer copies it
     as_json: Json = False,
 ) -> None:
     """Contour every image series below a folder; run again, it draws only what is new or changed.

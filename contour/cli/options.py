@@ -11,8 +11,10 @@ from contour.core.planning_system import HoleStyle, PlanningSystem
 from contour.core.protocol import Protocol
 from contour.dicom.read_series import read_series
 from contour.dicom.series import ImageSeries
+from contour.exports import Export
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
+from contour.languages import Language
 from contour.library import load_planning_system, locator_for
 
 SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
@@ -39,6 +41,16 @@ System = Annotated[
     str,
     typer.Option("--tps", envvar="CONTOUR_TPS", help="Planning system that takes the file: a name or a YAML file."),
 ]
+Locate = Annotated[
+    bool,
+    typer.Option(
+        "--locate/--no-locate", help="Find the organs coarsely first, where a package does, or search everywhere."
+    ),
+]
+LocalNames = Annotated[
+    Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
+]
+Also = Annotated[list[Export], typer.Option("--also", help="Write the structures in a further form; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
 QueuePlace = Annotated[

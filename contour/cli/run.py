@@ -12,9 +12,12 @@ from rich.table import Table
 from contour.cases.evaluate import package_protocol
 from contour.cli.failures import ExitCode
 from contour.cli.options import (
+    Also,
     EngineName,
     Holes,
     Json,
+    LocalNames,
+    Locate,
     ModelFolders,
     Overwrite,
     ProtocolFolders,
@@ -39,7 +42,6 @@ from contour.cli.terminal import (
 from contour.core.planning_system import GENERIC
 from contour.core.protocol import Protocol
 from contour.core.report import Severity
-from contour.exports import Export
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
 from contour.languages import Language, column_title
@@ -63,13 +65,7 @@ def run_series(
         Path | None,
         typer.Option("--checkpoint", help="Folder of a training: draw with its last checkpoint instead of packages."),
     ] = None,
-    locate: Annotated[
-        bool,
-        typer.Option(
-            "--locate/--no-locate",
-            help="Find the organs coarsely first, where a package does, or search everywhere.",
-        ),
-    ] = True,
+    locate: Locate = True,
     with_targets: Annotated[
         Path | None,
         typer.Option("--with", help="RTSTRUCT with the targets that the protocol derives structures from."),
@@ -95,12 +91,8 @@ def run_series(
     threads: Threads = None,
     tps: System = GENERIC.name,
     holes: Holes = None,
-    language: Annotated[
-        Language, typer.Option("--language", envvar="CONTOUR_LANGUAGE", help="Of the structures' names beside TG-263.")
-    ] = Language.ENGLISH,
-    also: Annotated[
-        list[Export], typer.Option("--also", help="Write the structures in a further form; repeatable.")
-    ] = [],  # noqa: B006 - typer copies it
+    language: LocalNames = Language.ENGLISH,
+    also: Also = [],  # noqa: B006 - typer copies it
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

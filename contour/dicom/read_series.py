@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import InputRefused, Reason
 from contour.core.report import Finding, Severity
 from contour.core.volume import Modality, Volume
@@ -200,18 +201,13 @@ def _distinct_instances(files: tuple[FileElements, ...]) -> tuple[list[FileEleme
         known = first.setdefault(uid, elements)
         if known is elements or not uid:
             continue
-        if known.file_bytes != elements.file_bytes or _file_sha256(known.file) != _file_sha256(elements.file):
+        if known.file_bytes != elements.file_bytes or file_sha256(known.file) != file_sha256(elements.file):
             where = f"{known.name} and {elements.name}"
             found = f"the same SOP Instance UID {uid} with different content"
             raise InputRefused(Reason.DUPLICATE_INSTANCE, where, found, "one file for an instance, or exact copies")
         repeats.append(elements.name)
     copies = set(repeats)
     return [f for f in files if f.name not in copies], tuple(repeats)
-
-
-def _file_sha256(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _check_size_of_files(files: list[FileElements], limits: ReadLimits) -> None:

@@ -36,9 +36,18 @@ def release(part: Path, output: Path, differences: tuple[str, ...]) -> None:
     if differences:
         raise NotReleased(differences)
     part.replace(output)
-    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
-        folder: Any = os.open(output.parent, os.O_RDONLY)
+    sync_folder(output.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has the names in a folder; where none can be opened to be synchronised (Windows), it has.
+
+    Raises:
+        OSError: the disk.
+    """
+    if os.name == "posix":
+        handle: Any = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)

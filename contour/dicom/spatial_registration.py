@@ -110,18 +110,21 @@ def write_registration(
     return uid
 
 
+def same_motion(registrations: Sequence[FoundRegistration]) -> bool:
+    """Whether all put the points of a head in one place."""
+    return all(_same(one.transform, registrations[0].transform) for one in registrations[1:])
+
+
 def _differences(path: Path, transform: RigidTransform) -> tuple[str, ...]:
     read = read_registration(path, transform.from_frame_uid, transform.to_frame_uid)
-    corners = np.stack(np.meshgrid(*[(-_REACH_MM, _REACH_MM)] * 3), axis=-1).reshape(-1, 3)
-    if read is None or read.transform.apart_mm(transform, corners) > SAME_MM:
+    if read is None or not _same(read.transform, transform):
         return ("The Spatial Registration that was written states another motion than was found.",)
     return ()
 
 
-def same_motion(registrations: Sequence[FoundRegistration]) -> bool:
-    """Whether all put the points of a head in one place."""
+def _same(first: RigidTransform, second: RigidTransform) -> bool:
     corners = np.stack(np.meshgrid(*[(-_REACH_MM, _REACH_MM)] * 3), axis=-1).reshape(-1, 3)
-    return all(r.transform.apart_mm(registrations[0].transform, corners) <= SAME_MM for r in registrations[1:])
+    return first.apart_mm(second, corners) <= SAME_MM
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

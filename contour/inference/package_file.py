@@ -5,7 +5,6 @@ without trust: only files of the names that packages have, none in a folder, eac
 Its checksum stands in a file beside it, as `sha256sum` writes it, and is compared where that is there or given.
 """
 
-import hashlib
 import re
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import ConfigError, PackageError
 from contour.core.staging import staged
 from contour.inference.package import (
@@ -70,7 +70,7 @@ def pack(package: ModelPackage, folder: Path, *, overwrite: bool = False) -> Pat
                     entry = zipfile.ZipInfo(name, _MADE)
                     with (package.folder / name).open("rb") as stream, archive.open(entry, "w") as out:
                         shutil.copyfileobj(stream, out, _BLOCK)
-        line = f"{file_sha256(made)}  {target.name}\n"
+        line = f"{package_sha256(made)}  {target.name}\n"
         (stage / (target.name + CHECKSUM_SUFFIX)).write_text(line, encoding="ascii")
     return target
 
@@ -157,15 +157,14 @@ def verify_file(path: Path, sha256: str | None = None) -> ModelPackage:
         return package
 
 
-def file_sha256(path: Path) -> str:
+def package_sha256(path: Path) -> str:
     """The checksum of a file, read piece by piece.
 
     Raises:
         PackageError: it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise PackageError(str(path), f"cannot be read ({error.strerror})", "a readable package file") from error
 
@@ -181,7 +180,7 @@ def _version(target: Path) -> str | None:
 
 
 def _check_sha256(path: Path, given: str | None) -> None:
-    found = file_sha256(path)
+    found = package_sha256(path)
     beside = path.with_name(path.name + CHECKSUM_SUFFIX)
     wanted = given
     if wanted is None and beside.is_file():

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tiny_networks import linear_network, make_package
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import ConfigError, PackageError
 from contour.inference import package_file
 from contour.inference.package import Label, ModelPackage, load_package, write_manifest
-from contour.inference.package_file import file_sha256, install, pack, package_sources, remove, verify_file
+from contour.inference.package_file import install, pack, package_sources, remove, verify_file
 
 
 @pytest.fixture

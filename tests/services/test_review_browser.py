@@ -17,11 +17,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from reviewed_runs import LOGIN, NAME, PASSWORD, Reviewed, reviewed_run, sagittal
 
+from contour.core.checksum import file_sha256
 from contour.services.audit_trail import verify
 from contour.services.review.serve import KEY_FILE, TRAIL_FILE, trail_key
 from contour.services.review.users import USERS_FILE, add_user
 from contour.services.review.viewer import PACKED_SCRIPT, pack
-from contour.services.review.worklist import file_sha256
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (

@@ -1,7 +1,6 @@
 """One job drawn: with networks that stay loaded, into a folder of its own, once, whatever interrupted it before."""
 
 import errno
-import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contour import __version__
+from contour.core.checksum import file_sha256
 from contour.core.errors import ConfigError, InputRefused, PackageError, Reason
 from contour.core.report import Severity
 from contour.core.staging import remove_leftovers
@@ -143,7 +143,7 @@ def finished_result(request: JobRequest) -> JobResult | None:
             return None
         sha256 = None
         if report["released"]:
-            sha256 = hashlib.sha256((folder / RTSTRUCT_FILE).read_bytes()).hexdigest()
+            sha256 = file_sha256(folder / RTSTRUCT_FILE)
             if read_contours(folder / RTSTRUCT_FILE).sop_instance_uid != uid:
                 return None
         return JobResult(

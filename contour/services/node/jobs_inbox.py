@@ -1,12 +1,12 @@
 """What comes to the node becomes jobs of the queue; their follow-ups, which survive, send what they release."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import PackageError
 from contour.dicom.series import SeriesFiles
 from contour.pipeline import REPORT_FILE, RTSTRUCT_FILE
@@ -81,7 +81,7 @@ def send_result(settings: NodeSettings, result: JobResult, parameters: Mapping[s
         OSError: the file cannot be read.
     """
     file = result.folder / RTSTRUCT_FILE
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = file_sha256(file)
     if digest != result.rtstruct_sha256:
         raise PackageError(RTSTRUCT_FILE, f"sha256 {digest}", f"{result.rtstruct_sha256}, as it was released")
     try:

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contour.core.checksum import file_sha256
+from contour.dicom.release import sync_folder
+
 SUFFIX, PART = ".dcm", ".part"
 
 
@@ -78,7 +81,7 @@ class Storage:
         """Moves a file in work into quarantine; the same bytes once."""
         place = self.quarantine / series
         place.mkdir(exist_ok=True)
-        target = place / f"{name}-{_file_sha256(part)[:16]}{SUFFIX}"
+        target = place / f"{name}-{file_sha256(part)[:16]}{SUFFIX}"
         sync_file(part)
         part.replace(target)
         sync_folder(place)
@@ -141,16 +144,6 @@ def sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def sync_folder(path: Path) -> None:
-    """Waits until the disk has the names in a folder; where no folder can be opened (Windows) it has them anyway."""
-    if os.name == "posix":
-        handle: Any = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _write_all(stream: Any, piece: bytes | memoryview) -> None:
     """An unbuffered stream may take less than it is given."""
     view = memoryview(piece)
@@ -164,11 +157,6 @@ def _link(source: Path, target: Path) -> None:
     except OSError:  # a file system without links: a copy is as good, and larger
         shutil.copyfile(source, target)
         sync_file(target)
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _remove(folder: Path) -> int:

@@ -9,6 +9,7 @@ from fastapi import Cookie, Depends, FastAPI, HTTPException, Request, Response, 
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import InputRefused
 from contour.core.report import Severity
 from contour.languages import Language
@@ -27,7 +28,7 @@ from contour.services.review.office import Office, Standing
 from contour.services.review.sessions import LoginGuard, Session, Sessions
 from contour.services.review.users import load_users, matching_user
 from contour.services.review.words import PageWords, page_words
-from contour.services.review.worklist import ReviewState, file_sha256
+from contour.services.review.worklist import ReviewState
 
 _PAGE = Path(__file__).resolve().parent / "page"
 PAGE_FILES = ("review.css", "login.js", "review.js", "views.js", "surfaces.js", "server.js", "icon.svg")

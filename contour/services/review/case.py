@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import InputRefused
 from contour.core.geometry import Geometry
 from contour.core.nomenclature import Rgb, lookup
@@ -16,7 +17,7 @@ from contour.dicom.rtstruct_read import read_contours, read_roi_polygons, requir
 from contour.dicom.series import ImageSeries, PatientStudy
 from contour.imaging.contours import Contours
 from contour.languages import Language, local_name
-from contour.services.review.worklist import RunFolder, file_sha256
+from contour.services.review.worklist import RunFolder
 
 _UNCOLORED: Rgb = (200, 200, 200)
 _INT16 = np.iinfo(np.int16)

@@ -4,13 +4,14 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from contour.core.checksum import file_sha256
 from contour.core.errors import InputRefused
 from contour.dicom.rtstruct_read import read_contours
 from contour.languages import Language
 from contour.services.review.case import OpenedCase, open_case
 from contour.services.review.decisions import Decided, Decisions
 from contour.services.review.series_index import SeriesShelf
-from contour.services.review.worklist import ReviewState, RunFolder, file_sha256, review_state, run_folders
+from contour.services.review.worklist import ReviewState, RunFolder, review_state, run_folders
 
 CASES_HELD = 2
 

@@ -98,16 +98,6 @@ def review_state(run: RunFolder, drawn: int, decided: tuple[Decided, ...]) -> Re
     return ReviewState.NEEDS_EDITING if Decision.EDIT in decisions else ReviewState.ACCEPTED
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        OSError: the disk.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _read(folder: Path) -> RunFolder:
     path = folder / REPORT_FILE
     key = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:24]
