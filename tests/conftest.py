@@ -13,6 +13,7 @@ from patients import IDENTITY
 from contour.core.protocol import Protocol
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.phantom import Phantom, PhantomOptions, thorax_geometry, thorax_phantom
+from contour.inference import openvino_runtime
 from contour.inference.package import Label
 from contour.library import load_protocol
 
@@ -34,6 +35,16 @@ structures:
   - {name: Bone, components: all, min_component_ml: 5, runs_on: true}
   - {name: Heart, required: false}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests run on ONNX Runtime, whatever else is installed, unless they ask for another engine by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTOUR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CONTOUR_ENGINE", "cpu")
+        patch.setattr(openvino_runtime, "installed", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from contour.cli.terminal import output, print_json
 from contour.core.errors import ContourError
 from contour.core.protocol import Protocol
 from contour.dicom.pixels import decoders
-from contour.inference.session import verify_package
+from contour.inference.session import Engine, available_engines, verify_package
 from contour.library import all_packages, load_protocol, packages_for, protocol_files
 
 MIN_MEMORY_GB = 4.0
@@ -79,15 +79,15 @@ def _engines() -> Iterator[Diagnosis]:
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both, install one"
         )
         yield Diagnosis("Engines", found, Verdict.BAD)
-    cuda = "CUDAExecutionProvider" in providers
+    yield Diagnosis("--engine", f"{Engine.AUTO}, {', '.join(available_engines())}")
+    cuda = Engine.CUDA in available_engines()
     yield Diagnosis(
         "CUDA",
         "offered" if cuda else "not offered: networks run on the processor",
         Verdict.GOOD if cuda else Verdict.NOTE,
     )
-    for name in ("openvino", "torch"):
-        version = _version(name)
-        yield Diagnosis(name, version or "not installed (not needed to contour)")
+    for name, use in (("openvino", "faster on processors: pip install 'contour[openvino]'"), ("torch", "to train")):
+        yield Diagnosis(name, _version(name) or f"not installed ({use}; not needed to contour)")
 
 
 def _decoders() -> Iterator[Diagnosis]:

@@ -31,7 +31,7 @@ ProtocolFolders = Annotated[
         "--protocols", envvar="CONTOUR_PROTOCOLS", help="Folder with protocols of your own; they count first."
     ),
 ]
-EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the networks.")]
+EngineName = Annotated[Engine, typer.Option("--engine", envvar="CONTOUR_ENGINE", help="What runs the networks.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
 Holes = Annotated[
     HoleStyle | None,

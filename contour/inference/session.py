@@ -1,6 +1,7 @@
-"""An opened network: ONNX Runtime on bytes whose checksum was verified first."""
+"""An opened network: an engine on bytes whose checksum was verified first."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,34 +9,54 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from contour.core.errors import PackageError
+from contour.inference import onnx_runtime, openvino_runtime
+from contour.inference.agreement import BFLOAT16, SINGLE, Disagreement, agrees, disagreement
 from contour.inference.engine import Progress, Region
+from contour.inference.onnx_runtime import OnnxRuntime
+from contour.inference.openvino_runtime import OpenVino
 from contour.inference.package import MAX_CHANNEL, Manifest, ModelPackage
+from contour.inference.runtime import NetworkFile, Port, Runtime
 from contour.inference.tiling import blended_planes
 
 MAX_DEFAULT_THREADS = 16
 LARGEST_LOGIT = 1e30  # blending adds up logits: far from the greatest number of single precision
 
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
-
 
 class Engine(StrEnum):
-    """What runs a network. `AUTO` takes CUDA where ONNX Runtime offers it and it starts, else the CPU."""
+    """What runs a network.
+
+    `AUTO` takes CUDA where ONNX Runtime offers it and it starts, else OpenVINO where it is installed and has answered
+    as ONNX Runtime does for this package on this machine, else ONNX Runtime on the processor. The others are taken by
+    name alone: `OPENVINO_BF16` calculates with eight bits of precision, on processors that have it; `TENSORRT` builds
+    its plans for minutes; `DIRECTML` is for Windows.
+    """
 
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    DIRECTML = "directml"
+    OPENVINO = "openvino"
+    OPENVINO_BF16 = "openvino-bf16"
+
+
+_PROVIDERS = {
+    Engine.CPU: (onnx_runtime.CPU,),
+    Engine.CUDA: (onnx_runtime.CUDA, onnx_runtime.CPU),
+    Engine.TENSORRT: (onnx_runtime.TENSORRT, onnx_runtime.CUDA, onnx_runtime.CPU),
+    Engine.DIRECTML: (onnx_runtime.DIRECTML, onnx_runtime.CPU),
+}
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     """How a network is opened.
 
-    `threads` None means the processors this process may use, at most 16.
+    `threads` None means the processors this process may use, at most 16. With `spare_memory` no memory is kept between
+    two patches, which costs about a quarter more time.
 
     Raises:
         ValueError: fewer than one thread.
@@ -43,6 +64,7 @@ class SessionOptions:
 
     engine: Engine = Engine.AUTO
     threads: int | None = None
+    spare_memory: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -52,13 +74,11 @@ class SessionOptions:
 class Network:
     """An opened network of a package; keep it loaded, opening costs more than a patch. Made by `open_network`."""
 
-    def __init__(self, package: ModelPackage, session: onnxruntime.InferenceSession, engine: Engine) -> None:
+    def __init__(self, package: ModelPackage, runtime: Runtime, engine: Engine) -> None:
         self.package = package
         self.engine = engine
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._output = session.get_outputs()[0].name
-        declared = session.get_outputs()[0].shape[1]
+        self._runtime = runtime
+        declared = runtime.outputs[0].shape[1]
         # An exporter may leave the number of channels open: then one patch tells.
         self.channels: int = declared if isinstance(declared, int) else self.run(self._padding_patch()).shape[1]
         if self.channels > MAX_CHANNEL + 1:
@@ -87,10 +107,7 @@ class Network:
                 class that is not a number wins nowhere: what it stands for would silently not be drawn.
         """
         where = str(self.package.onnx_path)
-        try:
-            (logits,) = self._session.run([self._output], {self._input: images_nzyx[:, None]})
-        except _runtime_errors() as error:
-            raise PackageError(where, f"fails on a patch: {_one_line(error)}", "a network that runs here") from error
+        logits = self._runtime.run(images_nzyx[:, None])
         expected = (images_nzyx.shape[0], *images_nzyx.shape[1:])
         if logits.ndim != 5 or (logits.shape[0], *logits.shape[2:]) != expected:
             found = f"answers {images_nzyx[:, None].shape} with {logits.shape}"
@@ -100,7 +117,7 @@ class Network:
         # Two passes that make no copy; both ends are nan where any value is.
         if not (float(logits.min()) > -LARGEST_LOGIT and float(logits.max()) < LARGEST_LOGIT):
             raise PackageError(where, "answers a patch with nan or infinity", "finite logits")
-        return np.asarray(logits, dtype=np.float32)
+        return logits
 
     def _padding_patch(self) -> NDArray[np.float32]:
         shape = (1, *self.manifest.patch_shape_zyx)
@@ -118,21 +135,23 @@ class Network:
 def open_network(package: ModelPackage, options: SessionOptions = SessionOptions()) -> Network:
     """The network of `package`, ready to run.
 
-    The file is read once; its sha256 is compared with the manifest's, and only those very bytes are handed to ONNX
-    Runtime, so that no file can be exchanged in between.
+    The file is read once; its sha256 is compared with the manifest's, and only those very bytes are handed to the
+    engine, so that no file can be exchanged in between.
 
     Raises:
         PackageError: the checksum differs, the network cannot be opened or does not fit its manifest, or the engine
-            asked for is not available here.
+            asked for is not available here, or does not answer as ONNX Runtime does.
     """
-    network_bytes = _verified_bytes(package)
-    for engine in _engines(options.engine):
-        session = _start(package, network_bytes, engine, options)
-        if _provider(engine) in session.get_providers():
-            _check_interface(package, session)
-            return Network(package, session, engine)
-    available = ", ".join(onnxruntime.get_available_providers())
-    raise PackageError(str(package.onnx_path), f"engine {options.engine} does not start here", f"one of {available}")
+    network = NetworkFile(package.onnx_path, _verified_bytes(package))
+    if options.engine is not Engine.AUTO:
+        return _opened(package, network, options.engine, options)
+    if onnx_runtime.CUDA in onnx_runtime.offered():
+        runtime = _start(network, Engine.CUDA, options)
+        if isinstance(runtime, OnnxRuntime) and runtime.provider == onnx_runtime.CUDA:
+            return _checked(package, runtime, Engine.CUDA)
+    if openvino_runtime.installed() and _agrees(package, network, Engine.OPENVINO, options):
+        return _opened(package, network, Engine.OPENVINO, options)
+    return _opened(package, network, Engine.CPU, options)
 
 
 def verify_package(package: ModelPackage) -> None:
@@ -157,63 +176,81 @@ def _verified_bytes(package: ModelPackage) -> bytes:
     return content
 
 
-def _engines(wanted: Engine) -> tuple[Engine, ...]:
-    """The engines to try, best first."""
-    offered = onnxruntime.get_available_providers()
-    candidates = (Engine.CUDA, Engine.CPU) if wanted is Engine.AUTO else (wanted,)
-    return tuple(engine for engine in candidates if _provider(engine) in offered)
+def available_engines() -> tuple[Engine, ...]:
+    """The engines that are installed here; whether a GPU starts shows when a network is opened."""
+    offered = onnx_runtime.offered()
+    found = [engine for engine, providers in _PROVIDERS.items() if providers[0] in offered]
+    if openvino_runtime.installed():
+        found.append(Engine.OPENVINO)
+        found += [Engine.OPENVINO_BF16] if openvino_runtime.has_bf16() else []
+    return tuple(found)
 
 
-def _provider(engine: Engine) -> str:
-    return _CUDA if engine is Engine.CUDA else _CPU
+def _opened(package: ModelPackage, network: NetworkFile, engine: Engine, options: SessionOptions) -> Network:
+    """`package` in `engine` and no other."""
+    if engine not in available_engines():
+        raise _unavailable(package, engine)
+    runtime = _start(network, engine, options)
+    if isinstance(runtime, OnnxRuntime) and runtime.provider != _PROVIDERS[engine][0]:
+        raise _unavailable(package, engine)
+    if isinstance(runtime, OpenVino) and not _agrees(package, network, engine, options):
+        found = f"{engine} answers otherwise than ONNX Runtime"
+        raise PackageError(str(package.onnx_path), found, f"{Engine.CPU}, for this package on this machine")
+    return _checked(package, runtime, engine)
 
 
-def _start(
-    package: ModelPackage, network_bytes: bytes, engine: Engine, options: SessionOptions
-) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads or _usable_processors()
-    settings.inter_op_num_threads = 1
-    # The arena saves a quarter of the time by keeping pages between runs; planning a whole run's memory beforehand
-    # would nearly double what it keeps, and saves nothing.
-    settings.enable_cpu_mem_arena = True
-    settings.enable_mem_pattern = False
-    settings.log_severity_level = 3  # errors only: they come back as exceptions
-    # ONNX Runtime looks for weights that stand outside the network in the current folder, where nothing verified them.
-    # Below a file there is nothing to be found.
-    settings.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(package.onnx_path.resolve())
-    )
-    # Waiting threads must not spin: blending and other cases need the processors between two patches.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = [_provider(engine)] if engine is Engine.CPU else [_CUDA, _CPU]
-    try:
-        return onnxruntime.InferenceSession(network_bytes, settings, providers=providers)
-    except _runtime_errors() as error:
-        where = str(package.onnx_path)
-        raise PackageError(where, f"cannot be opened: {_one_line(error)}", "a self-contained ONNX network") from error
+def _unavailable(package: ModelPackage, engine: Engine) -> PackageError:
+    here = ", ".join((Engine.AUTO, *available_engines()))
+    return PackageError(str(package.onnx_path), f"engine {engine} does not start here", f"one of {here}")
 
 
-def _check_interface(package: ModelPackage, session: onnxruntime.InferenceSession) -> None:
+def _start(network: NetworkFile, engine: Engine, options: SessionOptions) -> Runtime:
+    threads = options.threads or _usable_processors()
+    if engine in _PROVIDERS:
+        return OnnxRuntime(network, _PROVIDERS[engine], threads, keep_memory=not options.spare_memory)
+    return OpenVino(network, threads, bf16=engine is Engine.OPENVINO_BF16)
+
+
+def _agrees(package: ModelPackage, network: NetworkFile, engine: Engine, options: SessionOptions) -> bool:
+    """Whether OpenVINO answers as ONNX Runtime does, for this network on this machine."""
+
+    def measure() -> Disagreement:
+        reference = _checked(package, _start(network, Engine.CPU, options), Engine.CPU)
+        try:
+            tested = _checked(package, _start(network, engine, options), engine)
+            return disagreement(package.manifest, reference.run, tested.run)
+        except PackageError:  # what ONNX Runtime takes and OpenVINO does not
+            return Disagreement(relative=math.inf, winners=1.0)
+
+    limit = BFLOAT16 if engine is Engine.OPENVINO_BF16 else SINGLE
+    return agrees(package.manifest.onnx_sha256, f"{engine} {openvino_runtime.version()}", limit, measure)
+
+
+def _checked(package: ModelPackage, runtime: Runtime, engine: Engine) -> Network:
+    _check_interface(package, runtime)
+    return Network(package, runtime, engine)
+
+
+def _check_interface(package: ModelPackage, runtime: Runtime) -> None:
     where, patch = str(package.onnx_path), package.manifest.patch_shape_zyx
-    inputs, outputs = session.get_inputs(), session.get_outputs()
+    inputs, outputs = runtime.inputs, runtime.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         found = f"{len(inputs)} inputs and {len(outputs)} outputs"
         raise PackageError(where, found, "one input (N, 1, z, y, x) and one output (N, channels, z, y, x)")
-    for port, channels in ((inputs[0], 1), (outputs[0], None)):
-        if port.type != "tensor(float)" or not _fits(port.shape, (channels, *patch)):
-            allowed = f"float32 (N, {channels or 'channels'}, {', '.join(map(str, patch))}), or free dimensions"
-            raise PackageError(where, f"{port.name} is {port.type} {port.shape}", allowed)
+    for port, expected in ((inputs[0], 1), (outputs[0], None)):
+        if not port.single_precision or not _fits(port, (expected, *patch)):
+            allowed = f"float32 (N, {expected or 'channels'}, {', '.join(map(str, patch))}), or free dimensions"
+            raise PackageError(where, port.words, allowed)
     channels, highest = outputs[0].shape[1], max(label.channel for label in package.manifest.labels)
     if isinstance(channels, int) and channels <= highest:
         raise PackageError(where, f"{channels} channels", f"more than {highest}, the highest channel of a label")
 
 
-def _fits(declared: list[int | str | None], wanted_czyx: tuple[int | None, ...]) -> bool:
-    """Whether a declared shape (N, C, z, y, x) admits the wanted one; names and None are free dimensions."""
-    if len(declared) != 5:
+def _fits(port: Port, wanted_czyx: tuple[int | None, ...]) -> bool:
+    """Whether a declared shape (N, C, z, y, x) admits the wanted one."""
+    if len(port.shape) != 5:
         return False
-    pairs = zip(declared[1:], wanted_czyx, strict=True)
+    pairs = zip(port.shape[1:], wanted_czyx, strict=True)
     return all(not isinstance(have, int) or want is None or have == want for have, want in pairs)
 
 
@@ -223,13 +260,3 @@ def _usable_processors() -> int:
     except AttributeError:  # Windows and macOS do not tell
         usable = os.cpu_count() or 1
     return min(usable, MAX_DEFAULT_THREADS)
-
-
-def _runtime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: its own exceptions derive from nothing better than Exception, and vary by version."""
-    own = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
-    return (*(v for v in own if isinstance(v, type) and issubclass(v, Exception)), RuntimeError, ValueError)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -157,9 +157,17 @@ def test_verify_runs_a_patch(tmp_path: Path) -> None:
 def test_an_engine_that_is_not_here_is_refused_and_auto_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
-    with pytest.raises(PackageError, match="engine cuda does not start here; allowed: one of CPUExecutionProvider"):
-        open_network(package, SessionOptions(engine=Engine.CUDA))
+    for engine in (Engine.CUDA, Engine.TENSORRT, Engine.DIRECTML, Engine.OPENVINO):
+        with pytest.raises(PackageError, match=f"engine {engine} does not start here; allowed: one of auto, cpu$"):
+            open_network(package, SessionOptions(engine=engine))
     assert open_network(package, SessionOptions(threads=1)).engine is Engine.CPU
+
+
+def test_without_kept_memory_the_answer_is_the_same(tmp_path: Path) -> None:
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    patch = np.random.default_rng(2).normal(size=(1, 4, 5, 6)).astype(np.float32)
+    kept = open_network(package, SessionOptions(Engine.CPU)).run(patch)
+    np.testing.assert_array_equal(open_network(package, SessionOptions(Engine.CPU, spare_memory=True)).run(patch), kept)
 
 
 def test_at_least_one_thread() -> None:
