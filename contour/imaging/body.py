@@ -1,12 +1,12 @@
 """The patient's body in an image, without the couch: where to look, and the outline that a dose is calculated in."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
-import cc3d
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from contour.core.structures import Mask
 from contour.core.volume import Modality, Volume
@@ -28,13 +28,18 @@ def body_mask(volume: Volume) -> Mask:
     filled. A couch that is solid and touches the skin, and air that arms and trunk enclose, count as body.
     """
     geometry = canonical_geometry(volume.geometry)
-    solid = _solid(to_canonical(volume.voxels_zyx, volume.geometry), volume.modality)
+    voxels = to_canonical(volume.voxels_zyx, volume.geometry)
+    threshold = CT_BODY_ABOVE_HU if volume.modality is Modality.CT else _mr_threshold(voxels)
     _, y_mm, x_mm = geometry.spacing_zyx_mm
     kernel = _ellipse(COUCH_SHELL_MM / y_mm, COUCH_SHELL_MM / x_mm)
-    core = _largest_parts(_by_plane(solid, lambda plane: cv2.morphologyEx(plane, cv2.MORPH_OPEN, kernel)))
-    near = _by_plane(core, lambda plane: cv2.dilate(plane, kernel, iterations=2))
-    near &= solid
-    body = _by_plane(near, _filled)
+    # One array of the image's size, whatever is done: long scans must fit, too.
+    body = np.empty(voxels.shape, dtype=np.uint8)
+    for plane, values in zip(body, voxels, strict=True):
+        plane[...] = cv2.morphologyEx(_above(values, threshold), cv2.MORPH_OPEN, kernel)
+    _keep_largest_parts(body)
+    for plane, values in zip(body, voxels, strict=True):
+        near = cv2.dilate(plane, kernel, iterations=2) & _above(values, threshold)
+        plane[...] = _filled(near)
     return np.ascontiguousarray(from_canonical(body.view(bool), volume.geometry))
 
 
@@ -56,9 +61,8 @@ def coarse_body(volume: Volume) -> tuple[Mask, tuple[int, int, int]]:
     return body_mask(Volume(np.ascontiguousarray(voxels), thinned, volume.modality)), (z, y, x)
 
 
-def _solid(voxels_zyx: NDArray[np.generic], modality: Modality) -> NDArray[np.uint8]:
-    threshold = CT_BODY_ABOVE_HU if modality is Modality.CT else _mr_threshold(voxels_zyx)
-    return np.ascontiguousarray(np.greater(voxels_zyx, threshold)).view(np.uint8)
+def _above(values_yx: NDArray[np.generic], threshold: float) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.greater(values_yx, threshold)).view(np.uint8)
 
 
 def _mr_threshold(voxels_zyx: NDArray[np.generic]) -> float:
@@ -84,20 +88,41 @@ def _ellipse(radius_y: float, radius_x: float) -> NDArray[np.uint8]:
     return kernel
 
 
-def _by_plane(
-    mask_zyx: NDArray[np.uint8], change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
-    return np.stack([change(plane) for plane in mask_zyx])
+def _keep_largest_parts(mask_zyx: NDArray[np.uint8]) -> None:
+    """Clear all but the largest connected part (6 neighbours) and those at least a fifth its size.
+
+    Planes are labelled one by one, and what overlaps in neighbouring ones is one part: no labels of the whole image.
+    """
+    sizes, links, count = [np.zeros(1, dtype=np.int64)], [], 1
+    before: NDArray[np.int64] | None = None
+    for plane in mask_zyx:
+        found, labels, about, _ = cv2.connectedComponentsWithStats(plane, connectivity=4)
+        sizes.append(about[1:, cv2.CC_STAT_AREA])
+        numbered = np.where(labels > 0, labels + np.int64(count - 1), 0)
+        if before is not None:
+            both = (before > 0) & (numbered > 0)
+            links.append(_distinct_pairs(before[both], numbered[both]))
+        before, count = numbered, count + found - 1
+    if count == 1:
+        return
+    pairs = np.concatenate(links) if links else np.zeros((0, 2), dtype=np.int64)
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, part_of = connected_components(graph, directed=False)
+    voxels = np.bincount(part_of, weights=np.concatenate(sizes))
+    kept = (voxels >= SECOND_PART * voxels.max())[part_of]
+    kept[0] = False
+    first = 1
+    for plane in mask_zyx:
+        found, labels = cv2.connectedComponents(plane, connectivity=4)
+        plane[...] = np.concatenate([[False], kept[first : first + found - 1]])[labels]
+        first += found - 1
 
 
-def _largest_parts(mask_zyx: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    parts, count = cc3d.connected_components(mask_zyx, connectivity=6, return_N=True)
-    if count == 0:
-        return mask_zyx
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    kept = np.concatenate([[False], sizes >= SECOND_PART * sizes.max()])
-    largest: NDArray[np.uint8] = kept[parts].view(np.uint8)
-    return largest
+def _distinct_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 2): the pairs of labels that occur; runs of one pair, which neighbours form, are passed over first."""
+    changes = np.flatnonzero((np.diff(first) != 0) | (np.diff(second) != 0)) + 1
+    starts = np.concatenate([[0], changes]) if first.size else changes
+    return np.unique(np.stack([first[starts], second[starts]], axis=1), axis=0)
 
 
 def _filled(plane_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:

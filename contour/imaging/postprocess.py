@@ -20,10 +20,10 @@ def finish(
     `min_component_ml` go, and of the rest the largest or all stay; of two equal ones the first along z, y, x. Holes
     are cavities closed in 3-D (6 neighbours): one that is open to the image's end is not a hole.
     """
-    if not mask_zyx.any():
-        return cropped_to_content(mask_zyx, offset_zyx)
-    kept = _kept_components(mask_zyx, rule, geometry.voxel_ml)
-    mask, offset = cropped_to_content(kept, offset_zyx)
+    mask, offset = cropped_to_content(mask_zyx, offset_zyx)
+    if not mask.size:
+        return mask, offset
+    mask, offset = cropped_to_content(_kept_components(mask, rule, geometry.voxel_ml), offset)
     if rule.fill_holes and mask.size:
         mask = _without_holes(mask)
     return mask, offset
@@ -31,7 +31,11 @@ def finish(
 
 def _kept_components(mask_zyx: Mask, rule: ProtocolStructure, voxel_ml: float) -> Mask:
     parts, count = cc3d.connected_components(mask_zyx, connectivity=_NEIGHBOURS, return_N=True)
-    voxels = np.bincount(parts.ravel(order="K"), minlength=count + 1)
+    # Plane by plane: `bincount` makes a copy of what it counts, in eight bytes a voxel.
+    voxels = np.zeros(count + 1, dtype=np.int64)
+    for plane in parts:
+        found = np.bincount(plane.ravel(order="K"))
+        voxels[: found.size] += found
     voxels[0] = 0
     kept = voxels * voxel_ml >= max(rule.min_component_ml, voxel_ml / 2)
     if rule.components is Components.LARGEST:
