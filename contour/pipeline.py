@@ -439,7 +439,7 @@ def _drawn_within(
         if drawn.family:
             members[drawn.family] = (*members.get(drawn.family, ()), rule)
         mask = finish(drawn.mask_zyx, drawn.offset_zyx, rule, volume.geometry)
-        structure = _structure(rule, mask, drawn.confidence, provenance)
+        structure = replace(_structure(rule, mask, drawn.confidence, provenance), sureness=drawn.sureness)
         finished[drawn.name] = structure
         ends_early |= not structure.empty and _reaches_end(structure.box, drawn.looked_at, volume.geometry)
     return _Finished(finished, prediction.findings, members, ends_early)
@@ -571,7 +571,7 @@ def _report(
         completeness=summary(drawing.standings),
         set_aside=tuple(f.message for f in series.findings if f.severity is Severity.INFO),
         seconds=dict(seconds),
-        peak_memory_mb=_peak_memory_mb(),
+        peak_memory_mb=peak_memory_mb(),
         registration=drawing.brought.use if drawing.brought else None,
     )
 
@@ -593,8 +593,8 @@ def _line(
     )
 
 
-def _peak_memory_mb() -> float | None:
-    """The process's peak so far."""
+def peak_memory_mb() -> float | None:
+    """The most memory that this process had so far; None where the system does not tell."""
     if sys.platform == "win32":
         return round(float(psutil.Process().memory_info().peak_wset) / 1e6, 1)
     import resource  # noqa: PLC0415 - it does not exist on Windows

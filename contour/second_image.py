@@ -225,7 +225,12 @@ def write_brought(brought: Brought, series: ImageSeries, folder: Path) -> None:
 def _carried(structure: Structure, moved: Geometry, here: Geometry, second: Second) -> Structure:
     mask = carried(CroppedMask(structure.mask_zyx, structure.offset_zyx), moved, here)
     derivation = f"drawn on {second.series.volume.modality}, brought by rigid registration"
-    return replace(structure, mask_zyx=mask.mask_zyx, offset_zyx=mask.offset_zyx, derivation=derivation)
+    sureness = (
+        replace(structure.sureness, slices=()) if structure.sureness else None
+    )  # its slices are the other image's
+    return replace(
+        structure, mask_zyx=mask.mask_zyx, offset_zyx=mask.offset_zyx, derivation=derivation, sureness=sureness
+    )
 
 
 def _only(found: tuple[FoundRegistration, ...]) -> FoundRegistration | None:

@@ -42,7 +42,7 @@ from contour.inference.engine import NetworkEngine
 from contour.inference.levels import members_of
 from contour.inference.package import Manifest, Training
 from contour.library import DRAWN_BY_VALUE
-from contour.pipeline import draw_structures
+from contour.pipeline import draw_structures, peak_memory_mb
 
 CASES_FOLDER = "cases"
 DRAWN_FOLDER = "drawn"
@@ -237,6 +237,7 @@ class _Judge:
             draw_seconds=round(drawn_at - start, 3),
             judge_seconds=round(judged_at - drawn_at, 3),
             seen=any(_has_seen(network.manifest.training, record) for network in self._networks),
+            peak_memory_mb=peak_memory_mb(),
         )
         save_json(_Stored(self._setup_sha256, result), self._path(record))
         return result

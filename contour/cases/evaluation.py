@@ -44,7 +44,7 @@ class CaseResult:
 
     `failure` says why nothing could be drawn: then every structure of the case counts as not found. `not_judged` are
     structures that people drew on it and the networks do not draw. `seen` says that a network states the case, or its
-    patient, among those that it was trained or validated on.
+    patient, among those that it was trained or validated on. `peak_memory_mb` is the process's, up to this case.
     """
 
     case: str
@@ -57,6 +57,7 @@ class CaseResult:
     draw_seconds: float
     judge_seconds: float
     seen: bool = False
+    peak_memory_mb: float | None = None
 
 
 @dataclass(frozen=True)

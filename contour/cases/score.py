@@ -7,7 +7,7 @@ import numpy as np
 
 from contour.cases.store import CaseRecord, CaseStructure, Status
 from contour.core.geometry import Geometry
-from contour.core.structures import Structure
+from contour.core.structures import Structure, Sureness
 from contour.imaging.metrics import Agreement, CompareOptions, compare_with
 
 
@@ -52,7 +52,7 @@ class CaseScore:
 
     `agreement` is that at the first tolerance, None where there is nothing on either side; `at_tolerances` has all of
     them. With status `PARTIAL` both were judged within `slices`, the first and last z index that were drawn.
-    `confidence` is the network's own.
+    `confidence` and `sureness` are the network's own.
     """
 
     case: str
@@ -64,6 +64,7 @@ class CaseScore:
     at_tolerances: tuple[AtTolerance, ...] = ()
     slices: tuple[int, int] | None = None
     confidence: float | None = None
+    sureness: Sureness | None = None
 
     @property
     def counts(self) -> bool:
@@ -112,6 +113,7 @@ def score(record: CaseRecord, reference: Structure, test: Structure, tolerances_
         else tuple(AtTolerance(a.tolerance_mm, a.surface_dice, a.added_path_length_mm) for a in found),
         slices=options.slices,
         confidence=test.confidence,
+        sureness=test.sureness,
     )
 
 

@@ -87,12 +87,50 @@ def united(masks: Sequence[CroppedMask]) -> CroppedMask:
 
 
 @dataclass(frozen=True)
+class Sureness:
+    """What a network's probabilities say of its own drawing, not calibrated: numbers to rank by, no promise.
+
+    `dice` is the Dice that it expects, `surface` the part of its surface that it expects within 2 mm of the true one
+    (`contour.inference.confidence`), `slices` the same for each slice of the image, None where nothing was drawn; it is
+    empty for images that are not axial.
+    """
+
+    dice: float
+    surface: float
+    slices: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The surface Dice at `tolerance_mm` to be expected of a drawing, calibrated on `cases` (`source`).
+
+    `coverage` is the part of such cases that the interval from `low` to `high` is made to hold. With `beyond`, the
+    network was less sure than on any of these cases: nothing bounds it from below.
+    """
+
+    surface_dice: float
+    low: float
+    high: float
+    tolerance_mm: float
+    coverage: float
+    cases: int
+    source: str
+    beyond: bool = False
+
+    @property
+    def words(self) -> str:
+        """For tables and messages."""
+        return f"{self.surface_dice:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
 class Structure(OnGrid):
     """A named mask, cropped to its own box on the grid of its structure set.
 
     `mask_zyx` covers the voxels from `offset_zyx` on. Structures may overlap and nest. `confidence` is a number from
-    0 to 1, or None where nothing measured it; `provenance` is None for what no model drew; `derivation` says how it was
-    made from other structures. An empty mask (a shape with a 0) states that the structure was looked for and not found.
+    0 to 1, or None where nothing measured it, `sureness` what it is taken from; `provenance` is None for what no model
+    drew; `derivation` says how it was made from other structures. An empty mask (a shape with a 0) states that the
+    structure was looked for and not found.
     """
 
     name: str
@@ -103,6 +141,7 @@ class Structure(OnGrid):
     confidence: float | None = None
     provenance: Provenance | None = None
     derivation: str = ""
+    sureness: Sureness | None = None
 
     def full_mask(self, shape_zyx: tuple[int, int, int]) -> Mask:
         """The mask on the whole grid of `shape_zyx` voxels."""

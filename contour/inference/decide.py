@@ -44,10 +44,15 @@ class AxisSampling:
 
     def nearest(self, voxels: int) -> "AxisSampling":
         """The same voxels, each with the one network voxel that is nearest (the upper of two): no interpolation."""
-        chosen = np.minimum(np.floor(self.lower + self.weight + 0.5).astype(np.intp), voxels - 1)
+        chosen = self.nearest_voxels(voxels)
         lower = np.minimum(chosen, max(0, voxels - 2))
         upper = np.minimum(lower + 1, voxels - 1)
         return AxisSampling(self.first, lower, upper, (chosen - lower).astype(np.float32))
+
+    def nearest_voxels(self, voxels: int) -> NDArray[np.intp]:
+        """The network voxel nearest to each image voxel, the upper of two."""
+        nearest: NDArray[np.intp] = np.minimum(np.floor(self.lower + self.weight + 0.5).astype(np.intp), voxels - 1)
+        return nearest
 
     def between(self, lowest: int, highest: int) -> slice:
         """The entries whose `lower` is at least `lowest` and at most `highest`."""

@@ -8,15 +8,17 @@ layer of tiles deep.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
-from contour.core.structures import Mask, OnGrid
+from contour.core.structures import Mask, OnGrid, Sureness
 from contour.core.volume import Volume
 from contour.imaging.preprocess import (
     Preprocessing,
     Resampling,
     box_from_canonical,
+    canonical_axes,
     canonical_geometry,
     from_canonical,
     network_grid,
@@ -25,7 +27,7 @@ from contour.imaging.preprocess import (
     spacing_for,
 )
 from contour.imaging.spline import lone_coarse_axis
-from contour.inference.confidence import ExpectedDice
+from contour.inference.confidence import Expected
 from contour.inference.decide import AtLeast, AxisSampling, Painter, Rule, Winner
 from contour.inference.engine import NetworkEngine, Progress, Region
 from contour.inference.package import Label, Tiles
@@ -62,7 +64,8 @@ class Drawn(OnGrid):
     performance under domain shifts with class-specific confidence scores"). 0 where nothing was drawn.
 
     `looked_at` is the part of the image's grid that was searched: what ends with it may go on. `family` is what a
-    structure was asked for as, where that is not its name (`contour.inference.spine`).
+    structure was asked for as, where that is not its name (`contour.inference.spine`). `sureness` is None for what was
+    made of several drawings.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Drawn(OnGrid):
     confidence: float
     looked_at: Box
     family: str | None = None
+    sureness: Sureness | None = None
 
 
 def nothing(like: Drawn, name: str) -> Drawn:
@@ -139,7 +143,7 @@ def _drawn(
     structures = [manifest.channels(label) for label in labels]
     sampling = _sampling(image, grid, box, _stepwise_axis(volume, manifest.preprocessing))
     painter = Painter(_rules(labels), structures, sampling)
-    expected = ExpectedDice(manifest, labels)
+    expected = Expected(manifest, labels, grid.spacing_zyx_mm)
     values = preprocess(volume, manifest.preprocessing, box).values_zyx
     region = Region(values, inside[box.slices], patch, overlap, manifest.preprocessing.padding, manifest.tiles)
     for logits_cyx in network.planes(region, progress):
@@ -149,7 +153,9 @@ def _drawn(
     drawn = []
     for label, channels in zip(labels, structures, strict=True):
         mask, offset = _on_image(*painter.drawn(channels), volume.geometry)
-        drawn.append(Drawn(label.name, mask, offset, expected.of(label), looked_at))
+        slices = _by_slice(expected.surface_by_plane(label), sampling[0], volume.geometry)
+        sureness = Sureness(expected.dice(label), expected.surface(label), slices)
+        drawn.append(Drawn(label.name, mask, offset, sureness.dice, looked_at, sureness=sureness))
     return tuple(drawn)
 
 
@@ -208,6 +214,19 @@ def _sampling(
         sampling = AxisSampling.of(int(looked_at[0]), positions[looked_at] - start, stop - start)
         axes.append(sampling.nearest(stop - start) if axis == stepwise else sampling)
     return axes[0], axes[1], axes[2]
+
+
+def _by_slice(by_plane: NDArray[np.float64], z: AxisSampling, geometry: Geometry) -> tuple[float | None, ...]:
+    """For each slice of the image the value of the network's plane next to it; nothing for what is not axial."""
+    order, reverse = canonical_axes(geometry)
+    if order[0] != 0:
+        return ()
+    values: list[float | None] = [None] * geometry.shape_zyx[0]
+    for place, plane in enumerate(z.nearest_voxels(by_plane.size)):
+        at = z.first + place
+        at = geometry.shape_zyx[0] - 1 - at if reverse[0] else at
+        values[at] = None if np.isnan(by_plane[plane]) else round(float(by_plane[plane]), 4)
+    return tuple(values)
 
 
 def _on_image(
