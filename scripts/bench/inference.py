@@ -1,4 +1,4 @@
-"""A whole CT through one network: `contour` beside MONAI's sliding-window inferer in torch, with the same weights.
+"""A whole CT through one network: `contour` in each engine beside MONAI's sliding-window inferer, the same weights.
 
     python -m scripts.bench.inference [--series FOLDER] [--filters 16 32 64 128] [--patch 96 96 96] [--spacing 3]
 
@@ -32,9 +32,10 @@ from contour.imaging.preprocess import Preprocessing, canonical_geometry, networ
 from contour.inference.package import Label, Manifest, Training, load_package, write_manifest
 from contour.inference.predict import PredictOptions, predict
 from contour.inference.region import around_body, box_of
-from contour.inference.session import Network, SessionOptions, open_network
+from contour.inference.session import Engine, Network, SessionOptions, available_engines, open_network
 from scripts.bench.twenty_structures import twenty_structures
 
+PEER = "monai"
 CHANNELS = 16
 THREADS = 2
 OVERLAP = 0.25
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--filters", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--patch", type=int, nargs=3, default=[96, 96, 96])
     parser.add_argument("--spacing", type=float, default=3.0)
-    parser.add_argument("--contender", choices=("contour", "monai"), help=argparse.SUPPRESS)
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contender is not None:
@@ -78,7 +79,8 @@ def main() -> None:
         work = Path(folder)
         write_volume(read_series(arguments.series).volume if arguments.series else painted_ct(), work)
         export(arguments, work)
-        outcomes = {name: outcome(name, work) for name in ("contour", "monai")}
+        ours = [engine for engine in available_engines() if engine is not Engine.TENSORRT]
+        outcomes = {name: outcome(name, work) for name in (*ours, PEER)}
         show(outcomes, work)
 
 
@@ -95,20 +97,27 @@ def show(outcomes: dict[str, Outcome], work: Path) -> None:
             f"{name}: {o.seconds:.1f} processor s, of which {o.patches} patches {o.seconds_network:.1f} s and the rest "
             f"{around:.2f} s; peak {o.peak_gb:.2f} GB"
         )
-    ours, peer = outcomes["contour"], outcomes["monai"]
-    rest = (peer.seconds - peer.seconds_network) / (ours.seconds - ours.seconds_network)
-    network = peer.seconds_network / peer.patches / (ours.seconds_network / ours.patches)
-    print(f"MONAI / contour: whole {peer.seconds / ours.seconds:.1f}, a patch {network:.1f}, ", end="")
-    print(f"around the network {rest:.1f}, ", end="")
-    print(f"memory {peer.peak_gb / ours.peak_gb:.1f}")
-    a, b = np.load(work / "contour.npy"), np.load(work / "monai.npy")
-    dice = [2 * np.sum((a == c) & (b == c)) / (np.sum(a == c) + np.sum(b == c)) for c in np.unique(a)]
-    print(f"same labels: {np.mean(a == b):.5f} of the voxels, least Dice {min(dice):.4f} of {len(dice)} labels")
+    peer = outcomes.pop(PEER)
+    truth = np.load(work / f"{Engine.CPU}.npy")
+    for name, ours in outcomes.items():
+        rest = (peer.seconds - peer.seconds_network) / (ours.seconds - ours.seconds_network)
+        network = peer.seconds_network / peer.patches / (ours.seconds_network / ours.patches)
+        print(f"MONAI / {name}: whole {peer.seconds / ours.seconds:.1f}, a patch {network:.1f}, ", end="")
+        print(f"around the network {rest:.1f}, memory {peer.peak_gb / ours.peak_gb:.1f}")
+    for name in (*outcomes, PEER):
+        labels = np.load(work / f"{name}.npy")
+        dice = [_dice(truth == c, labels == c) for c in np.unique(truth)]
+        same = np.mean(truth == labels)
+        print(f"{name} and {Engine.CPU}: {same:.5f} of the voxels, least Dice {min(dice):.4f} of {len(dice)} labels")
+
+
+def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float(2 * np.sum(a & b) / (np.sum(a) + np.sum(b)))
 
 
 def contend(contender: str, work: Path) -> None:
     volume = read_volume(work)
-    result = (contour_labels if contender == "contour" else monai_labels)(volume, work)
+    result = monai_labels(volume, work) if contender == PEER else contour_labels(volume, work, Engine(contender))
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     labels, seconds, network_seconds = result
     np.save(work / f"{contender}.npy", labels)
@@ -116,8 +125,8 @@ def contend(contender: str, work: Path) -> None:
     print(json.dumps({**timings, "peak_gb": peak_gb}))
 
 
-def contour_labels(volume: Volume, work: Path) -> tuple[NDArray[np.uint8], float, list[float]]:
-    network = TimedNetwork(open_network(load_package(work), SessionOptions(threads=THREADS)))
+def contour_labels(volume: Volume, work: Path, engine: Engine) -> tuple[NDArray[np.uint8], float, list[float]]:
+    network = TimedNetwork(open_network(load_package(work), SessionOptions(engine, threads=THREADS)))
     start = time.process_time()
     drawn = predict(network, volume, network.manifest.names, options=PredictOptions(overlap=OVERLAP))
     seconds = time.process_time() - start
