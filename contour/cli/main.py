@@ -32,6 +32,7 @@ from contour.cli.models_import import import_nnunet_model, import_onnx_model, im
 from contour.cli.node_audit import verify_trail
 from contour.cli.node_check import check_settings
 from contour.cli.node_fetch import fetch_study
+from contour.cli.node_health import show_health
 from contour.cli.node_run import run_node
 from contour.cli.promote import promote
 from contour.cli.protocols import check_protocol, list_protocols, show_protocol
@@ -105,7 +106,13 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
     ),
     "node": (
         "The DICOM node: images in, structure sets out, unattended.",
-        {"run": run_node, "check": check_settings, "fetch": fetch_study, "audit": verify_trail},
+        {
+            "run": run_node,
+            "check": check_settings,
+            "health": show_health,
+            "fetch": fetch_study,
+            "audit": verify_trail,
+        },
     ),
     "data": (
         "A hospital's archive becomes cases to train and to judge on.",

@@ -8,6 +8,7 @@ from types import FrameType
 
 from contour.cli.node_settings import NodeFile, load_node, serving
 from contour.cli.options import EngineName, Threads, session_options
+from contour.cli.service_manager import ServiceManager
 from contour.cli.worker import Slots
 from contour.inference.session import Engine
 from contour.services.jobs.crew import Crew
@@ -32,7 +33,7 @@ def run_node(
     for mistake in check_node(file).mistakes:
         raise mistake
     settings = load_node(file)
-    stopping = _stopped_by_signals()
+    stopping, manager = _stopped_by_signals(), ServiceManager()
     _log_to_stderr()
     machine = Machine(session_options(engine, threads), slots)
     options = WorkerOptions(machine=machine, handlers=(send_handler(settings),))
@@ -41,13 +42,16 @@ def run_node(
         try:
             node.start()
             with Crew(queue, options, settings.workers) as crew:
+                manager.ready()
                 told = ""
                 while not stopping.wait(TEND_SECONDS):
                     node.tend()
                     crew.tend()
+                    manager.alive()
                     if crew.last_trouble not in ("", told):
                         told = crew.last_trouble
                         logging.getLogger("contour.node").error("a worker could not go on: %s", told)
+                manager.stopping()
         finally:
             node.stop()
 

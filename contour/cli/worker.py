@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from contour.cli.node_settings import load_node, serving
 from contour.cli.options import EngineName, QueuePlace, Threads, session_options
+from contour.cli.service_manager import ServiceManager
 from contour.cli.terminal import messages
 from contour.inference.session import Engine
 from contour.services.jobs.crew import Crew
@@ -37,12 +38,14 @@ def worker(
 ) -> None:
     """Draw the jobs of a queue until Ctrl-C or SIGTERM; what is unfinished then is resumed later, here or elsewhere."""
     options = WorkerOptions(machine=Machine(session_options(engine, threads), slots), handlers=_handlers(node))
-    console = messages()
+    console, manager = messages(), ServiceManager()
     with JobQueue.open(queue) as jobs, Crew(jobs, options, workers) as crew:
         console.print(f"Draws what is in {escape(shown(jobs.url))}; Ctrl-C ends it.", soft_wrap=True)
+        manager.ready()
         told = ""
         while not (drain and jobs.unended() == 0):
             crew.tend()
+            manager.alive()
             if crew.last_trouble not in ("", told):
                 told = crew.last_trouble
                 console.print(f"[bold red]A worker could not go on[/] {escape(told)}", soft_wrap=True)

@@ -31,7 +31,9 @@ from contour.services.node.settings import (
 )
 
 # pynetdicom brings commands of the same names, which may come first on the path.
-STORESCU, ECHOSCU, STORESCP = (Path("/usr/bin") / name for name in ("storescu", "echoscu", "storescp"))
+STORESCU, DCMSEND, ECHOSCU, STORESCP = (
+    Path("/usr/bin") / name for name in ("storescu", "dcmsend", "echoscu", "storescp")
+)
 ORTHANC = Path("/usr/sbin/Orthanc")
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}
 

@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from node_in_process import close_sockets, node_here
 from node_peers import (
+    DCMSEND,
     ECHOSCU,
     NO_DELAY,
     ORTHANC,
@@ -22,6 +23,7 @@ from node_peers import (
     STORESCU,
     NodeProcess,
     Orthanc,
+    copied,
     free_port,
     node_settings,
     orthanc,
@@ -42,7 +44,7 @@ from contour.services.node.keyed import load_secret
 from contour.services.node.node import request_fetch
 from contour.services.node.receive import Incoming
 from contour.services.node.send import send
-from contour.services.node.settings import Listen, NodeSettings, Peer, Tls, WebPeer
+from contour.services.node.settings import Listen, NodeSettings, Others, Peer, Tls, WebPeer
 from contour.services.node.trouble import NotReached
 
 needs_dcmtk = pytest.mark.skipif(not (STORESCU.exists() and STORESCP.exists()), reason="dcmtk is not installed")
@@ -91,11 +93,18 @@ def tps_of(settings: NodeSettings) -> Peer:
 @pytest.mark.slow
 @needs_orthanc
 @needs_dcmtk
-def test_from_orthanc_to_the_node_and_back(tiny: NodeSettings, archive: tuple[Orthanc, int], tmp_path: Path) -> None:
+def test_from_orthanc_to_the_node_and_back(
+    tiny: NodeSettings, archive: tuple[Orthanc, int], chest: Path, tmp_path: Path
+) -> None:
+    """A study with a report and a PET beside the CT."""
     running, port = archive
+    for file in beside_images(chest, tmp_path):
+        if "rs" not in file.name:
+            running.ask("/instances", file.read_bytes())
     both = Peer("archive", "ARCHIVE", host="127.0.0.1", port=running.port, receives=True, sends=True)
     routes = (replace(tiny.routes[0], destinations=("archive", "tps")),)
-    settings = replace(tiny, listen=Listen(port=port), peers=(both, tps_of(tiny)), routes=routes)
+    listen = Listen(port=port, others=Others.DISCARD)
+    settings = replace(tiny, listen=listen, peers=(both, tps_of(tiny)), routes=routes)
     with running_node(settings, tmp_path) as node:
         (study,) = running.ask("/studies")
         running.ask("/modalities/node/store", study.encode())
@@ -159,6 +168,44 @@ def test_fetched_by_accession_number_and_stored_by_dicomweb(
     away = replace(settings, web_peers=(replace(web, url=f"http://127.0.0.1:{free_port()}/dicom-web"),))
     with pytest.raises(NotReached, match="web is not reached"):
         send(tmp_path / "other.dcm", "web", away)
+
+
+def beside_images(chest: Path, folder: Path) -> tuple[Path, ...]:
+    """Objects that archives hold in the study of a CT: named so that they come first, in the middle and last."""
+    classes = (("0-rs", "RTSTRUCT", "481.3"), ("ct-sr", "SR", "88.33"), ("z-pt", "PT", "128"))
+    files = []
+    for number, (name, modality, end) in enumerate(classes):
+        dataset = pydicom.dcmread(min(chest.iterdir()))
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.{end}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.600{number}"
+        dataset.SeriesInstanceUID, dataset.Modality = f"2.25.700{number}", modality
+        dataset.save_as(folder / f"{name}.dcm")
+        files.append(folder / f"{name}.dcm")
+    return tuple(files)
+
+
+@needs_dcmtk
+def test_a_whole_study_comes_through_where_others_are_discarded(
+    tiny: NodeSettings, chest: Path, tmp_path: Path
+) -> None:
+    """storescu and dcmsend without options: both end a study where an object of it is refused."""
+    study = copied(chest, tmp_path / "study")
+    beside_images(chest, study)
+    dcmsend = [str(DCMSEND), "-aet", "SENDER", "-aec", "CONTOUR", "+sd", "127.0.0.1"]
+    for others in Others:
+        settings = replace(tiny, storage=str(tmp_path / others), listen=Listen(port=free_port(), others=others))
+        with node_here(settings) as here:
+            codes = [storescu(here.port, study)]
+            command = [*dcmsend, str(here.port), str(study)]
+            codes.append(subprocess.run(command, env=NO_DELAY, capture_output=True, check=False).returncode)
+            assert [code == 0 for code in codes] == [others is Others.DISCARD] * 2
+            if others is Others.REFUSE:
+                continue
+            wait_until(lambda here=here: here.inbox.accepted)
+            assert [len(files) for files in here.inbox.files] == [41]
+            value = here.node.metrics.registry.get_sample_value
+            assert value("contour_node_instances_total", {"outcome": "discarded"}) == 6
+        assert not [file for file in settings.folder.rglob("*.dcm") if b"2.25.600" in file.read_bytes()]
 
 
 @needs_dcmtk

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import psycopg
 
 POLL_SECONDS = 0.2
+SLOTS = "contour-slots"
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -161,8 +162,9 @@ def slots_folder() -> Path:
     if stated:
         return Path(stated)
     shared = Path("/run/lock")
-    base = shared if shared.is_dir() and os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
-    return base / "contour-slots"
+    made = shared / SLOTS  # also where a hardened service may write there, and to nothing else in /run/lock
+    base = shared if made.is_dir() or (shared.is_dir() and os.access(shared, os.W_OK)) else Path(tempfile.gettempdir())
+    return base / SLOTS
 
 
 def device_slot(engine: str) -> str:

@@ -43,7 +43,7 @@ class NodeMetrics:
         self._deliveries = Counter(name, about, ["destination", "outcome"], registry=self.registry)
 
     def instance(self, outcome: str, stored_bytes: int = 0) -> None:
-        """An instance came: stored, again, refused or quarantined."""
+        """An instance came: stored, again, refused, discarded or quarantined."""
         self._instances.labels(outcome).inc()
         self._bytes.inc(stored_bytes)
 

@@ -9,6 +9,8 @@ A900  the data set is another instance, or of another class, than the request sa
 C000  the data set cannot be followed: damaged, or no image
 C111  the instance was stored before with other bytes: these are in quarantine, those stay
 ====  ==========================================================================================
+
+B006 (elements discarded) answers what is no image that is drawn on, where a node takes that: nothing of it is kept.
 """
 
 import logging
@@ -37,14 +39,8 @@ from contour.services.node.storage import Storage, sync_file
 
 LOG = logging.getLogger(__name__)
 
-SUCCESS, OUT_OF_RESOURCES, MISMATCH, INVALID_UID, NOT_UNDERSTOOD, ALTERED = (
-    0x0000,
-    0xA700,
-    0xA900,
-    0x0117,
-    0xC000,
-    0xC111,
-)
+SUCCESS, DISCARDED = 0x0000, 0xB006
+OUT_OF_RESOURCES, MISMATCH, INVALID_UID, NOT_UNDERSTOOD, ALTERED = 0xA700, 0xA900, 0x0117, 0xC000, 0xC111
 
 STORAGE_CLASSES = (CT_IMAGE_STORAGE, MR_IMAGE_STORAGE)
 TRANSFER_SYNTAXES = (

@@ -7,14 +7,15 @@ import threading
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, evt
 from pynetdicom.pdu import A_RELEASE_RQ
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 
 from contour.services.audit_trail import AuditTrail
 from contour.services.node.metrics import NodeMetrics
 from contour.services.node.receive import (
+    DISCARDED,
     IMPLEMENTATION_NAME,
     IMPLEMENTATION_UID,
     OUT_OF_RESOURCES,
@@ -27,13 +28,23 @@ from contour.services.node.receive import (
     Sender,
     file_meta,
 )
-from contour.services.node.settings import NodeSettings, Peer
+from contour.services.node.settings import NodeSettings, Others, Peer
 from contour.services.node.transport import HANDSHAKE_SECONDS, BoundedServer, server_tls
 
 LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
 _REJECT_CALLING = (0x01, 0x01, 0x03)  # permanent, by the user, calling AE title not recognised: PS3.8 9.3.4
+
+
+def accepted_contexts(others: Others) -> list[PresentationContext]:
+    """What the node takes: C-ECHO, images that are drawn on, and, if so told, any other standard object."""
+    contexts = [build_context(Verification)]
+    contexts += [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_CLASSES]
+    if others is Others.DISCARD:
+        beside = (one.abstract_syntax for one in AllStoragePresentationContexts)
+        contexts += [build_context(uid, list(ALL_TRANSFER_SYNTAXES)) for uid in beside if uid not in STORAGE_CLASSES]
+    return contexts
 
 
 class Provider:
@@ -76,8 +87,7 @@ class Provider:
         ae.network_timeout = ae.dimse_timeout = caps.idle_seconds
         ae.acse_timeout = min(HANDSHAKE_SECONDS, caps.idle_seconds)  # who connects and says nothing takes a place
         ae.require_called_aet = True
-        contexts = [build_context(Verification)]
-        contexts += [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in STORAGE_CLASSES]
+        contexts = accepted_contexts(listen.others)
         tls = server_tls(listen.tls.certificate, listen.tls.key, listen.tls.ca) if listen.tls else None
         self._server = BoundedServer(
             ae,
@@ -145,6 +155,9 @@ class Provider:
 
     def _store(self, event: evt.Event) -> int | Dataset:
         association, request = event.assoc, event.request
+        if request.AffectedSOPClassUID not in STORAGE_CLASSES:
+            association.dul.socket.taken = 0
+            return _answer(DISCARDED, "not drawn on; nothing of it is kept", self._metrics, "discarded")
         with self._lock:
             self._storing.add(association)
         try:
@@ -156,22 +169,15 @@ class Provider:
             self._receiver.store(Incoming(meta, request.DataSet.getbuffer()), _sender(association), association)
         except Refused as refused:
             LOG.warning("refused an instance of %s: %s", _sender(association).calling, refused.comment)
-            return self._refusal(refused.status, refused.comment)
+            return _answer(refused.status, refused.comment, self._metrics, "refused")
         except OSError as error:
             LOG.error("an instance of %s was not stored: %s", _sender(association).calling, error.strerror)
-            return self._refusal(OUT_OF_RESOURCES, "the disk fails")
+            return _answer(OUT_OF_RESOURCES, "the disk fails", self._metrics, "refused")
         finally:
             with self._lock:
                 self._storing.discard(association)
             association.dul.socket.taken = 0
         return SUCCESS
-
-    def _refusal(self, status: int, comment: str) -> Dataset:
-        """PS3.7 C: the status, and in the Error Comment what a person at the sender may read."""
-        self._metrics.instance("refused")
-        response = Dataset()
-        response.Status, response.ErrorComment = status, comment[:64]
-        return response
 
     def sweep(self) -> None:
         """Notes the associations that ended by themselves: what they sent is not whole if they were not released."""
@@ -181,6 +187,14 @@ class Provider:
         for association in ended:
             self._receiver.end(association, released=False)
         self._metrics.open_associations(len(self._associations))
+
+
+def _answer(status: int, comment: str, metrics: NodeMetrics, outcome: str) -> Dataset:
+    """PS3.7 C: the status, and in the Error Comment what a person at the sender may read."""
+    metrics.instance(outcome)
+    response = Dataset()
+    response.Status, response.ErrorComment = status, comment[:64]
+    return response
 
 
 def _sender(association: Any) -> Sender:

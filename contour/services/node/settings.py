@@ -29,6 +29,13 @@ class RouteModality(StrEnum):
     MR = "MR"
 
 
+class Others(StrEnum):
+    """What becomes of objects that are not drawn on: a sender of whole studies brings them, too."""
+
+    REFUSE = "refuse"
+    DISCARD = "discard"
+
+
 @dataclass(frozen=True)
 class Tls:
     """Certificate and key of this node and the authorities that sign its peers' (PEM files): BCP 195, PS3.15 B.9.
@@ -45,7 +52,9 @@ class Tls:
 class Listen:
     """Where the node listens. Beyond this machine (loopback) it must be told so: TLS, or `plaintext: true`.
 
-    `ae_titles` are the called AE titles it answers to; the first is the one by which it calls others.
+    `ae_titles` are the called AE titles it answers to; the first is the one by which it calls others. `others`:
+    `refuse` takes no presentation contexts but those of images that are drawn on, and some senders end a study there;
+    `discard` takes any standard object, keeps nothing of it, and says so with status B006.
 
     Raises:
         ValueError: an address that is none, a port or AE title that cannot be.
@@ -56,6 +65,7 @@ class Listen:
     ae_titles: tuple[str, ...] = ("CONTOUR",)
     tls: Tls | None = None
     plaintext: bool = False
+    others: Others = Others.REFUSE
 
     def __post_init__(self) -> None:
         ipaddress.ip_address(self.address)
