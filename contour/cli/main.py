@@ -28,7 +28,12 @@ from contour.cli.interpolate import interpolate
 from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
 from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
-from contour.cli.models_import import import_nnunet_model, import_onnx_model, import_totalsegmentator_models
+from contour.cli.models_import import (
+    import_monai_model,
+    import_nnunet_model,
+    import_onnx_model,
+    import_totalsegmentator_models,
+)
 from contour.cli.node_audit import verify_trail
 from contour.cli.node_check import check_settings
 from contour.cli.node_fetch import fetch_study
@@ -131,6 +136,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
 IMPORTS: Mapping[str, Command] = {
     "nnunet": import_nnunet_model,
     "totalsegmentator": import_totalsegmentator_models,
+    "monai": import_monai_model,
     "onnx": import_onnx_model,
 }
 

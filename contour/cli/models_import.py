@@ -107,6 +107,49 @@ def import_totalsegmentator_models(
     output().print(f"[bold]In a protocol:[/] packages: \\[{', '.join(made)}]", soft_wrap=True)
 
 
+def import_monai_model(
+    folder: Annotated[
+        Path, typer.Argument(help="A MONAI bundle: configs/inference.json, configs/metadata.json, models.")
+    ],
+    models: OutputFolder,
+    name: PackageName,
+    config: Annotated[
+        str | None, typer.Option("--config", help="Another configuration of the bundle, as configs_3mm/inference.json.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Another file of weights in the bundle.")] = None,
+    changes: Annotated[
+        list[str], typer.Option("--set", help="An entry that is otherwise: displayable_configs#highres=false.")
+    ] = [],  # noqa: B006 - typer copies it
+    names: NamesOption = None,
+    modality: ModalityOption = None,
+    licence: Licence = "Not stated: ask its authors before use.",
+    about: About = None,
+    title: Title = "",
+    version: Version = "1.0.0",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a package of a MONAI bundle: its configuration and weights are read, nothing of it is run."""
+    require_torch("contour models import")
+    from contour.training.card import CardInput  # noqa: PLC0415 - planning servers have no torch
+    from contour.training.importing.monai import MonaiOptions, import_monai  # noqa: PLC0415
+
+    options = MonaiOptions(
+        name=name,
+        title=title,
+        version=version,
+        config=config,
+        weights=weights,
+        changes=tuple(changes),
+        modality=modality,
+        names=names,
+        said=load_config(about, CardInput) if about else CardInput(),
+        licence=licence,
+        overwrite=overwrite,
+    )
+    _show(import_monai(folder, models, options), as_json=as_json)
+
+
 def import_onnx_model(
     network: Annotated[Path, typer.Argument(help="An ONNX file: (N, 1, z, y, x) to logits (N, channels, z, y, x).")],
     statement: Annotated[Path, typer.Argument(help="YAML that says what it takes and draws: see configs/import.")],

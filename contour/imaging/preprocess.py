@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from contour.core.geometry import Box, Geometry
 from contour.core.volume import Volume
+from contour.imaging.points import PointSampling, between, point_grid, widened, widened_grid
 from contour.imaging.resample import resample_linear
 from contour.imaging.spline import lone_coarse_axis, resample_spline
 
@@ -50,11 +51,13 @@ class Preprocessing:
     Networks that were trained elsewhere need more: `resampling`; `padding_value`, the normalised value of what lies
     outside the image; `native_axis`, of z, y, x (0, 1, 2) the one along which the image keeps its own spacing, for
     networks that look at one slice at a time; and `crop_to_nonzero`: what surrounds all voxels that are not 0 is cut
-    off first, and is nothing.
+    off first, and is nothing. `points` is how MONAI resamples, and goes before `resampling`: see
+    `contour.imaging.points`. With it, `standardised` is of the resampled image.
 
     Raises:
         ValueError: a number that is not finite, a spacing below 0.1 mm, an empty `clip`, a `std` not above 0,
-            percentiles that do not ascend within 0 to 100, both these and `standardised`, or no such axis.
+            percentiles that do not ascend within 0 to 100, both these and `standardised`, no such axis, or `points`
+            beside what only images that are resampled otherwise have.
     """
 
     spacing_zyx_mm: tuple[float, float, float]
@@ -67,6 +70,7 @@ class Preprocessing:
     padding_value: float | None = None
     native_axis: int | None = None
     crop_to_nonzero: bool = False
+    points: PointSampling | None = None
 
     def __post_init__(self) -> None:
         if not np.all(np.isfinite((*self.spacing_zyx_mm, *self.clip, self.mean, self.std, self.padding_value or 0))):
@@ -83,6 +87,10 @@ class Preprocessing:
             raise ValueError("percentiles and standardised: one of them at most")
         if self.native_axis not in (None, 0, 1, 2):
             raise ValueError(f"native_axis {self.native_axis}: 0 for z, 1 for y, 2 for x")
+        if self.points is not None and (
+            self.resampling is not Resampling.LINEAR or self.percentiles is not None or self.crop_to_nonzero
+        ):
+            raise ValueError("points: linear resampling, without percentiles and crop_to_nonzero")
 
     @property
     def padding(self) -> float:
@@ -166,6 +174,8 @@ def spacing_for(image: Geometry, preprocessing: Preprocessing) -> tuple[float, f
 def network_grid(image: Geometry, preprocessing: Preprocessing) -> Geometry:
     """The grid that an image is brought to."""
     spacing = spacing_for(image, preprocessing)
+    if preprocessing.points is not None:
+        return widened_grid(point_grid(canonical_geometry(image), spacing, preprocessing.points), preprocessing.points)
     if preprocessing.resampling is Resampling.SPLINE:
         return canonical_geometry(image).recut(spacing)
     return canonical_geometry(image).respaced(spacing)
@@ -190,6 +200,9 @@ def preprocess(volume: Volume, preprocessing: Preprocessing, box: Box | None = N
     image, grid = canonical_geometry(volume.geometry), network_grid(volume.geometry, preprocessing)
     target = grid if box is None else grid.cropped(box)
     stored = to_canonical(volume.voxels_zyx, volume.geometry)
+    if preprocessing.points is not None:
+        whole = _at_points(stored, image, preprocessing, preprocessing.points)
+        return PreparedImage(whole if box is None else np.ascontiguousarray(whole[box.slices]), target)
     if preprocessing.resampling is Resampling.SPLINE:
         values = _rescaled(stored.astype(np.float32), volume, preprocessing)
         nearest = lone_coarse_axis(image.spacing_zyx_mm, spacing_for(volume.geometry, preprocessing))
@@ -198,6 +211,22 @@ def preprocess(volume: Volume, preprocessing: Preprocessing, box: Box | None = N
         return PreparedImage(resampled, target)
     values = _rescaled(resample_linear(stored, image, target), volume, preprocessing)
     return PreparedImage(normalized(values, preprocessing), target)
+
+
+def _at_points(
+    stored: NDArray[np.generic], image: Geometry, preprocessing: Preprocessing, points: PointSampling
+) -> NDArray[np.float32]:
+    """The whole image as a network of MONAI's sees it: what it is standardised by is of all of it."""
+    grid = point_grid(image, spacing_for(image, preprocessing), points)
+    values = resample_linear(stored, image, grid, averaged=False)
+    if preprocessing.standardised is not None:
+        inside = values != 0 if preprocessing.standardised is Standardised.NONZERO else np.ones(values.shape, bool)
+        counted = values[inside]
+        if counted.size:
+            values[inside] = (counted - counted.mean(dtype=np.float64)) / (counted.std(dtype=np.float64) or 1.0)
+    if points.ends is not None:
+        values = between(values, points.ends)
+    return widened(normalized(values, preprocessing), points)
 
 
 def _rescaled(values: NDArray[np.float32], volume: Volume, preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -9,11 +9,14 @@ AXES_TOLERANCE = 1e-3
 PLANES_AT_A_TIME = 4
 
 
-def resample_linear(array_zyx: NDArray[np.generic], source: Geometry, target: Geometry) -> NDArray[np.float32]:
+def resample_linear(
+    array_zyx: NDArray[np.generic], source: Geometry, target: Geometry, *, averaged: bool = True
+) -> NDArray[np.float32]:
     """`array_zyx` on `source`, sampled linearly at the voxel centres of `target`; float32.
 
     An axis that gets coarser is first averaged over the width of the new voxel (area-weighted), so that thin slices
-    and fine pixels do not alias. Beyond the outer centres the nearest voxel's value continues.
+    and fine pixels do not alias; unless `averaged` is false. Beyond the outer centres the nearest voxel's value
+    continues.
 
     Raises:
         ValueError: the grids' axes differ by more than 1e-3, so that sampling is not separable.
@@ -27,6 +30,7 @@ def resample_linear(array_zyx: NDArray[np.generic], source: Geometry, target: Ge
             target.shape_zyx[axis],
             float(start[axis]),
             target.spacing_zyx_mm[axis] / source.spacing_zyx_mm[axis],
+            averaged=averaged,
         )
         for axis in range(3)
     ]
@@ -43,10 +47,12 @@ def resample_linear(array_zyx: NDArray[np.generic], source: Geometry, target: Ge
     return np.ascontiguousarray(_apply(planes, (indices - lowest, weights), 0))
 
 
-def _sampling_weights(n: int, m: int, start: float, ratio: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _sampling_weights(
+    n: int, m: int, start: float, ratio: float, *, averaged: bool
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """For each of `m` outputs at `start + i * ratio`: source indices (m, k) and their weights (m, k), rows sum to 1."""
     centres = start + ratio * np.arange(m)
-    width = max(1.0, ratio)  # a triangle of half-width 1 interpolates; a wider one averages
+    width = max(1.0, ratio) if averaged else 1.0  # a triangle of half-width 1 interpolates; a wider one averages
     reach = int(np.ceil(width))
     offsets = np.arange(-reach + 1, reach + 1)
     indices = np.floor(centres)[:, None].astype(int) + offsets

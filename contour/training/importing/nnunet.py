@@ -33,11 +33,11 @@ from contour.inference.package import (
 from contour.inference.session import verify_package
 from contour.training.card import CardInput
 from contour.training.export import MAX_RANDOM_DIFFERENCE, ExportDiffersError, export_onnx, onnx_difference
+from contour.training.importing.canonical import AS_STORED, CanonicalAxes, with_background
 from contour.training.importing.card import ImportedFacts, imported_card
 from contour.training.importing.checkpoint import load_weights, network_weights, read_checkpoint
 from contour.training.importing.names import MappedName, NamesFile, map_names
 from contour.training.importing.nnunet_plans import (
-    AS_STORED,
     OVERLAP,
     TrainedModel,
     check_orientation,
@@ -104,33 +104,25 @@ class _Folds:
 
 
 class CanonicalNetwork(nn.Module):
-    """Networks of nnU-Net's as a package wants one: axes as canonical images have them, a background, one answer.
-
-    `order` says which canonical axis each of the networks' is; `flipped` canonical axes grow the other way there.
-    """
+    """Networks of nnU-Net's as a package wants one: axes as canonical images have them, a background, one answer."""
 
     def __init__(self, networks: tuple[UNet, ...], model: TrainedModel, orientation: str) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self._flipped = [2 + axis for axis in range(3) if orientation[axis] != AS_STORED[axis]]
-        self._there = [0, 1, *(2 + axis for axis in model.order)]
-        self._back = [0, 1, *(2 + model.order.index(axis) for axis in range(3))]
+        self._axes = CanonicalAxes(model.order, orientation)
         self._flat = model.network.dimensions == 2
         self._regions = model.labels[0].is_region
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, channels, z, y, x) of canonical images (N, 1, z, y, x)."""
-        there = (image.flip(self._flipped) if self._flipped else image).permute(self._there)
+        there = self._axes.there(image)
         logits = self._answer(self.networks[0], there)
         for network in self.networks[1:]:
             logits = logits + self._answer(network, there)
         if len(self.networks) > 1:
             logits = logits / len(self.networks)
-        if self._regions:
-            # Regions are sigmoids, and none is the background: where all are unlikely it is likely.
-            logits = torch.cat((-logits.amax(dim=1, keepdim=True), logits), dim=1)
-        back = logits.permute(self._back)
-        return back.flip(self._flipped) if self._flipped else back
+        # Regions are sigmoids, and none is the background.
+        return self._axes.back(with_background(logits) if self._regions else logits)
 
     def _answer(self, network: nn.Module, image: Tensor) -> Tensor:
         if not self._flat:

@@ -20,7 +20,6 @@ WIDEST = 3.0e38  # what clips nothing: nearly the largest number of single preci
 
 # Where z, y and x of the arrays that a reader hands to nnU-Net grow to: S or I, P or A, L or R. Readers that reorient
 # bring images to RAS (x to the right, y to anterior); the others take them as their authors stored them.
-AS_STORED = "SPL"  # of images in DICOM's usual order, as SimpleITK stores what it converts
 READER_ORIENTATION = {
     "SimpleITKIO": None,
     "SimpleITKIOWithReorient": "SAR",
