@@ -31,6 +31,7 @@ from node_peers import (
     tiny_routes,
     wait_until,
 )
+from shown import PAGES, blocks
 
 from contour.core.errors import InputRefused
 from contour.dicom.series import PatientStudy
@@ -82,6 +83,15 @@ def archive(tmp_path: Path, chest: Path) -> Iterator[tuple[Orthanc, int]]:
         yield running, port
 
 
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[tuple[Orthanc, int]]:
+    """Orthanc that sends what is stable to the node at the port, by the script that the documentation shows."""
+    port = free_port()
+    (script,) = blocks(PAGES / "orthanc.md", "lua")
+    with orthanc(tmp_path / "orthanc", {"contour": ("CONTOUR", port)}, script) as running:
+        yield running, port
+
+
 def tps_of(settings: NodeSettings) -> Peer:
     peer = settings.peer("tps")
     assert isinstance(peer, Peer)
@@ -91,14 +101,15 @@ def tps_of(settings: NodeSettings) -> Peer:
 @pytest.mark.slow
 @needs_orthanc
 @needs_dcmtk
-def test_from_orthanc_to_the_node_and_back(tiny: NodeSettings, archive: tuple[Orthanc, int], tmp_path: Path) -> None:
-    running, port = archive
+def test_from_orthanc_to_the_node_and_back(
+    tiny: NodeSettings, scripted: tuple[Orthanc, int], chest: Path, tmp_path: Path
+) -> None:
+    running, port = scripted
     both = Peer("archive", "ARCHIVE", host="127.0.0.1", port=running.port, receives=True, sends=True)
     routes = (replace(tiny.routes[0], destinations=("archive", "tps")),)
     settings = replace(tiny, listen=Listen(port=port), peers=(both, tps_of(tiny)), routes=routes)
     with running_node(settings, tmp_path) as node:
-        (study,) = running.ask("/studies")
-        running.ask("/modalities/node/store", study.encode())
+        running.upload(chest)  # its script, the page's, sends what is stable
         (instance,) = wait_until(lambda: running.instances("RTSTRUCT"))
         assert len(running.instances("CT")) == 41
         assert "done" not in node.health()["versions"]
