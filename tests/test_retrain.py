@@ -1,4 +1,4 @@
-"""From a messy archive to a promoted package by the command line: what the README shows, and every ROI of the truth."""
+"""From a messy archive to a promoted package by the command line: what the page shows, and every ROI of the truth."""
 
 import json
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_readme import blocks
+from shown import PAGES, blocks
 
 from contour.cases.aliases import How
 from contour.cases.made_archive import ARCHIVE_FOLDER, TRUTH_FILE
@@ -196,7 +196,11 @@ def test_what_the_readme_shows_ends_with_a_promoted_package(
     contour: Contour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = [shlex.split(line) for line in blocks("sh")[3].replace("\\\n", "").splitlines() if line[:1].isalpha()]
+    shown = [
+        shlex.split(line)
+        for line in blocks(PAGES / "retraining.md", "sh")[0].replace("\\\n", "").splitlines()
+        if line[:1].isalpha()
+    ]
     assert [" ".join(c[1:3]) if c[1] == "data" else c[1] for c in shown] == [
         "data make",
         "data index",

@@ -21,10 +21,10 @@ from contour.cli.options import (
 from contour.cli.terminal import output
 from contour.core.errors import InputRefused, Reason
 from contour.core.geometry import Geometry
-from contour.core.nomenclature import lookup
+from contour.core.nomenclature import named_structure
 from contour.core.planning_system import GENERIC
 from contour.core.staging import staged
-from contour.core.structures import InterpretedType, Structure, StructureSet, cropped_to_content
+from contour.core.structures import Structure, StructureSet
 from contour.dicom.rtstruct_parse import read_contours
 from contour.dicom.rtstruct_read import read_rtstruct
 from contour.dicom.rtstruct_write import GenerationAlgorithm, WriteOptions, write_rtstruct
@@ -34,7 +34,6 @@ from contour.imaging.nifti import read_nifti_array, read_nifti_geometry, write_n
 GRID_TOLERANCE_MM = 0.05  # NIfTI headers hold single-precision numbers
 SUFFIXES = (".nii.gz", ".nii")
 MAX_STEM_LENGTH = 64  # what DICOM allows for a name; file systems take about four times that
-PLAIN_COLOR_RGB = (200, 200, 200)
 
 
 def to_nifti(
@@ -139,8 +138,4 @@ def _structure(path: Path, geometry: Geometry) -> Structure:
     if values.size > 2 or (values.size == 2 and values[0] != 0):
         raise InputRefused(Reason.UNSUPPORTED_PIXELS, str(path), f"{values.size} different values", "a mask of 0 and 1")
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    entry = lookup(name)
-    mask, offset = cropped_to_content(array != 0)
-    if entry is None:
-        return Structure(name, PLAIN_COLOR_RGB, InterpretedType.NONE, mask, offset)
-    return Structure(name, entry.color_rgb, entry.interpreted_type, mask, offset)
+    return named_structure(name, array != 0)

@@ -55,6 +55,7 @@ Everything is drawn for a clinician's review.
 """
 
 
+PROGRAM = "contour"
 STOPPING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a request to end, a terminal that closes
 
 
@@ -182,7 +183,7 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        build_app()(prog_name="contour")
+        build_app()(prog_name=PROGRAM)
     except Stopped as stopped:
         sys.exit(128 + stopped.number)
     except ContourError as error:

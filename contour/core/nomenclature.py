@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
-from contour.core.structures import InterpretedType
+from contour.core.structures import InterpretedType, Mask, Structure, cropped_to_content
 
 MAX_NAME_LENGTH = 16  # TG-263 report, section 7.2: what most systems can hold
 PARTIAL_SIGN = "~"  # TG-263, guiding principle for structures that are not there in whole
@@ -75,6 +75,15 @@ def lookup(name: str) -> NomenclatureEntry | None:
         kind, color = _TARGETS[target[0]]
         return NomenclatureEntry(name, kind, color)
     return None
+
+
+def named_structure(name: str, mask_zyx: Mask) -> Structure:
+    """A mask on a whole grid as a structure, with the colour and type of its TG-263 name, or white and without one."""
+    entry = lookup(name)
+    mask, offset = cropped_to_content(mask_zyx)
+    if entry is None:
+        return Structure(name, UNNAMED_COLOR_RGB, InterpretedType.NONE, mask, offset)
+    return Structure(name, entry.color_rgb, entry.interpreted_type, mask, offset)
 
 
 def whole_name(name: str) -> str:

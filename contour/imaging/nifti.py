@@ -20,10 +20,16 @@ def read_nifti(path: Path, modality: Modality, frame_of_reference_uid: str) -> V
         InputRefused: the file cannot be read, is not 3-D, or its axes are not orthogonal.
     """
     array, geometry = read_nifti_array(path, frame_of_reference_uid)
+    return volume_of(array, geometry, modality)
+
+
+def volume_of(array_zyx: NDArray[np.generic], geometry: Geometry, modality: Modality) -> Volume:
+    """A volume of any real numbers (z, y, x): int16 where they are integers that fit, else float32."""
     limits = np.iinfo(np.int16)
-    if np.issubdtype(array.dtype, np.integer) and array.min() >= limits.min and array.max() <= limits.max:
-        return Volume(array.astype(np.int16), geometry, modality)
-    return Volume(array.astype(np.float32), geometry, modality)
+    whole = np.issubdtype(array_zyx.dtype, np.integer) or array_zyx.dtype == np.bool_
+    if whole and array_zyx.min() >= limits.min and array_zyx.max() <= limits.max:
+        return Volume(array_zyx.astype(np.int16), geometry, modality)
+    return Volume(array_zyx.astype(np.float32), geometry, modality)
 
 
 def read_nifti_array(path: Path, frame_of_reference_uid: str) -> tuple[NDArray[np.generic], Geometry]:
@@ -56,7 +62,7 @@ def read_nifti_geometry(path: Path, frame_of_reference_uid: str) -> Geometry:
         found = f"{reader.GetDimension()} dimensions, {reader.GetNumberOfComponents()} values a voxel"
         raise InputRefused(Reason.UNSUPPORTED_OBJECT, str(path), found, "3 dimensions, 1 value a voxel")
     try:
-        return _geometry(reader, frame_of_reference_uid)
+        return geometry_of(reader, frame_of_reference_uid)
     except ValueError as error:
         raise InputRefused(Reason.INVALID_ATTRIBUTE, str(path), str(error), "a grid with orthogonal axes") from error
 
@@ -74,6 +80,24 @@ def write_nifti(array_zyx: NDArray[np.generic], geometry: Geometry, path: Path) 
         raise OSError(f"{path} cannot be written: {_last_words(error)}") from error
 
 
+def geometry_of(image: sitk.ImageFileReader | sitk.Image, frame_of_reference_uid: str) -> Geometry:
+    """The grid of an image of SimpleITK, which counts x, y, z.
+
+    Raises:
+        ValueError: its axes are not orthogonal.
+    """
+    axes_zyx = np.array(image.GetDirection()).reshape(3, 3).T[::-1]
+    x, y, z = image.GetSize()
+    sx, sy, sz = image.GetSpacing()
+    return Geometry(
+        shape_zyx=(z, y, x),
+        spacing_zyx_mm=(sz, sy, sx),
+        origin_lps_mm=image.GetOrigin(),
+        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes_zyx),  # type: ignore[arg-type]  # three by three
+        frame_of_reference_uid=frame_of_reference_uid,
+    )
+
+
 def to_sitk(array_zyx: NDArray[np.generic], geometry: Geometry) -> sitk.Image:
     """A SimpleITK image of `array_zyx`; SimpleITK counts x, y, z and holds the direction's columns per index axis."""
     image = sitk.GetImageFromArray(array_zyx)
@@ -89,16 +113,3 @@ def _unreadable(path: Path, error: RuntimeError) -> InputRefused:
 
 def _last_words(error: RuntimeError) -> str:
     return " ".join(str(error).split())[-200:]
-
-
-def _geometry(image: sitk.ImageFileReader, frame_of_reference_uid: str) -> Geometry:
-    axes_zyx = np.array(image.GetDirection()).reshape(3, 3).T[::-1]
-    x, y, z = image.GetSize()
-    sx, sy, sz = image.GetSpacing()
-    return Geometry(
-        shape_zyx=(z, y, x),
-        spacing_zyx_mm=(sz, sy, sx),
-        origin_lps_mm=image.GetOrigin(),
-        axes_lps=tuple(tuple(float(v) for v in axis) for axis in axes_zyx),  # type: ignore[arg-type]  # three by three
-        frame_of_reference_uid=frame_of_reference_uid,
-    )

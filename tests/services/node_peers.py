@@ -168,7 +168,7 @@ def storescp(folder: Path, port: int, *options: str) -> Iterator[Path]:
 class Orthanc:
     """Debian's Orthanc with its DICOMweb plug-in, on free ports."""
 
-    def __init__(self, folder: Path, peers: dict[str, tuple[str, int]]) -> None:
+    def __init__(self, folder: Path, peers: dict[str, tuple[str, int]], lua: str = "") -> None:
         self.folder, self.http, self.port = folder, free_port(), free_port()
         folder.mkdir(parents=True)
         modalities = {
@@ -192,10 +192,12 @@ class Orthanc:
             "DicomModalities": modalities,
             "Plugins": plugins,
             "DicomWeb": {"Enable": True},
-            "StableAge": 5,
+            "StableAge": 2 if lua else 5,
+            "LuaScripts": [str(folder / "own.lua")] if lua else [],
             "OverwriteInstances": False,
             "DicomScuTimeout": 20,
         }
+        (folder / "own.lua").write_text(lua, encoding="utf-8")
         (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
         with (folder / "orthanc.log").open("wb") as log:
             self.process = subprocess.Popen([str(ORTHANC), str(folder / "orthanc.json")], stdout=log, stderr=log)
@@ -229,8 +231,8 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, peers: dict[str, tuple[str, int]]) -> Iterator[Orthanc]:
-    archive = Orthanc(folder, peers)
+def orthanc(folder: Path, peers: dict[str, tuple[str, int]], lua: str = "") -> Iterator[Orthanc]:
+    archive = Orthanc(folder, peers, lua)
     try:
         yield archive
     finally:

@@ -33,6 +33,7 @@ from node_peers import (
     tiny_routes,
     wait_until,
 )
+from shown import PAGES, blocks
 
 from contour.core.errors import InputRefused
 from contour.dicom.series import PatientStudy
@@ -84,6 +85,15 @@ def archive(tmp_path: Path, chest: Path) -> Iterator[tuple[Orthanc, int]]:
         yield running, port
 
 
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[tuple[Orthanc, int]]:
+    """Orthanc that sends what is stable to the node at the port, by the script that the documentation shows."""
+    port = free_port()
+    (script,) = blocks(PAGES / "orthanc.md", "lua")
+    with orthanc(tmp_path / "orthanc", {"contour": ("CONTOUR", port)}, script) as running:
+        yield running, port
+
+
 def tps_of(settings: NodeSettings) -> Peer:
     peer = settings.peer("tps")
     assert isinstance(peer, Peer)
@@ -94,10 +104,10 @@ def tps_of(settings: NodeSettings) -> Peer:
 @needs_orthanc
 @needs_dcmtk
 def test_from_orthanc_to_the_node_and_back(
-    tiny: NodeSettings, archive: tuple[Orthanc, int], chest: Path, tmp_path: Path
+    tiny: NodeSettings, scripted: tuple[Orthanc, int], chest: Path, tmp_path: Path
 ) -> None:
     """A study with a report and a PET beside the CT."""
-    running, port = archive
+    running, port = scripted
     for file in beside_images(chest, tmp_path):
         if "rs" not in file.name:
             running.ask("/instances", file.read_bytes())
@@ -106,8 +116,7 @@ def test_from_orthanc_to_the_node_and_back(
     listen = Listen(port=port, others=Others.DISCARD)
     settings = replace(tiny, listen=listen, peers=(both, tps_of(tiny)), routes=routes)
     with running_node(settings, tmp_path) as node:
-        (study,) = running.ask("/studies")
-        running.ask("/modalities/node/store", study.encode())
+        running.upload(chest)  # its script, the page's, sends what is stable
         (instance,) = wait_until(lambda: running.instances("RTSTRUCT"))
         assert len(running.instances("CT")) == 41
         assert "done" not in node.health()["versions"]

@@ -1,0 +1,1 @@
+"""What pages of the documentation take from the code: commands, configurations, layers."""
