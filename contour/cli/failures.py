@@ -63,8 +63,8 @@ def _step_for(reason: Reason) -> str:
     acquire = "This geometry cannot be contoured safely: use a regular, untilted reconstruction."
     steps = {
         Reason.NO_IMAGES: "Give the folder that holds the CT or MR slices.",
-        Reason.SEVERAL_SERIES: "Name one of them: --series UID.",
-        Reason.UNKNOWN_SERIES: "Name one of the series listed: --series UID.",
+        Reason.SEVERAL_SERIES: "Name one of them: --series-uid UID.",
+        Reason.UNKNOWN_SERIES: "Name one of the series listed: --series-uid UID.",
         Reason.MISSING_SLICE: export,
         Reason.TRUNCATED_FILE: export,
         Reason.UNREADABLE_FILE: export,
