@@ -2,8 +2,9 @@
 
     python -m scripts.bench.monai_bundles WORK KIND [--cases CASE ... --steps N]
 
-KIND is `spleen`, a U-Net at 1.5 x 1.5 x 2 mm as the model zoo's `spleen_ct_segmentation` has it, or `whole_body` or
-`whole_body_3mm`, a SegResNet of 104 structures as `wholeBody_ct_segmentation` has it; both with their configurations'
+KIND is `spleen`, a U-Net at 1.5 x 1.5 x 2 mm as the model zoo's `spleen_ct_segmentation` has it, or `whole_body`,
+a SegResNet of 104 structures as `wholeBody_ct_segmentation` has it (at 3 mm where the import says
+`--set displayable_configs#highres=false`); both with their configurations'
 structure, references and expressions, as far as inference reads them. Weights are random, of a fixed seed, or, with
 CASES (folders with `image.nii.gz`, `labels.nii.gz` and `labels.json`), trained by MONAI for so many steps on what the
 labels call `--structure`. A training that was cut off goes on from where it was. The bundle is WORK/KIND.
