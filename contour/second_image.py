@@ -45,7 +45,7 @@ SOUGHT = "sought"
 
 @dataclass(frozen=True)
 class Bounds:
-    """From how many millimetres on a person is asked to look, and from how many nothing is brought over."""
+    """From how many millimetres or degrees on a person is asked to look, and from how many nothing is brought over."""
 
     look: float
     withhold: float
@@ -58,6 +58,9 @@ DISAGREEMENT_MM = Bounds(2.0, 10.0)
 APART_MM = Bounds(3.0, 10.0)
 # The surfaces of what was drawn on both: networks of two modalities draw a brain 1 to 2 mm apart.
 SURFACE_MM = Bounds(2.5, 4.0)
+# Axes are the patient's: a head nods and turns some 30 degrees between couches. A search can stop, from either side
+# alike, where the head stands on its crown.
+TURNED_DEGREES = Bounds(30.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def bring(second: Second, theirs: StructureSet, ours: StructureSet, volume: Volu
         findings = (Finding("not-registered", Severity.CHECK, message), *map(_not_brought, wanted))
         return Brought(second, {s.name: _emptied(s) for s in wanted}, findings)
     use = _measured(second, found, transform, (theirs, ours), pair)
-    judged = _judged(use)
+    judged = judged(use)
     if judged.code == "not-registered":
         emptied = {s.name: _emptied(s) for s in wanted}
         return Brought(second, emptied, (judged, *map(_not_brought, wanted)), use, transform)
@@ -311,7 +314,7 @@ def _surface_mm(theirs_here: CroppedMask, ours: StructureSet, pair: tuple[str, .
     return compare(first, other, ours.geometry, 1.0).mean_surface_distance_mm
 
 
-def _judged(use: RegistrationUse) -> Finding:
+def judged(use: RegistrationUse) -> Finding:
     """How well the images lie on each other, in words; `not-registered` where nothing may be brought over."""
     measured = [
         (use.disagreement_mm, DISAGREEMENT_MM, "a search from either image ends {:.1f} mm apart"),
@@ -321,9 +324,10 @@ def _judged(use: RegistrationUse) -> Finding:
     known = [(value, bounds, words.format(value)) for value, bounds, words in measured if value is not None]
     how = f"{use.modality} on the image by rigid registration ({use.source}), turned by {use.degrees:g} degrees"
     said = f"{how}: {'; '.join(words for _, _, words in known) or 'nothing to measure it by'}."
-    if any(not value <= bounds.withhold for value, bounds, _ in known):
+    if use.degrees > TURNED_DEGREES.withhold or any(not value <= bounds.withhold for value, bounds, _ in known):
         return Finding("not-registered", Severity.CHECK, f"{said} Too far: nothing was brought over.")
-    if not known or any(value > bounds.look for value, bounds, _ in known):
+    in_doubt = use.degrees > TURNED_DEGREES.look or any(value > bounds.look for value, bounds, _ in known)
+    if not known or in_doubt:
         return Finding("registration-in-doubt", Severity.CHECK, f"{said} Look at {FUSION_FILE} first.")
     return Finding("registered", Severity.INFO, said)
 

@@ -14,7 +14,7 @@ from phantoms import IDENTITY
 from contour import second_image
 from contour.core.errors import ConfigError, InputRefused, Reason
 from contour.core.protocol import DerivedStructure, Operation, SecondImage
-from contour.core.report import State
+from contour.core.report import RegistrationUse, State
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
 from contour.dicom.rtstruct_read import read_rtstruct
@@ -22,7 +22,7 @@ from contour.dicom.spatial_registration import read_registration, write_registra
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.register import LEVELS, register_rigid
 from contour.pipeline import RunOptions, contour_series
-from contour.second_image import SecondSource
+from contour.second_image import SecondSource, judged
 
 TO_CT = motion((6, -4, 9), (15, -20, 30))
 
@@ -115,6 +115,14 @@ def test_a_stated_registration_that_the_images_contradict_brings_nothing(pair, t
     assert (line.drawn, line.state) == (False, State.NOT_MADE)
     assert [finding.code for finding in line.findings] == ["not-brought"]
     assert "not made: Hippocampus_L" in run.report.completeness
+
+
+@pytest.mark.parametrize(
+    ("degrees", "code"), [(20.0, "registered"), (40.0, "registration-in-doubt"), (175.0, "not-registered")]
+)
+def test_a_head_on_its_crown_brings_nothing(degrees, code):
+    use = RegistrationUse("2.25.1", "MR", "sought", (), degrees, ("Brain",), 0.5, 1.0, None)
+    assert judged(use).code == code
 
 
 def test_a_registration_beside_the_images_is_found(pair, tmp_path):

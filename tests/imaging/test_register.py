@@ -7,6 +7,7 @@ from heads_of_two_images import CT_FRAME, MR_FRAME, ct_head, inside, motion, mr_
 from contour.core.rigid import fitted
 from contour.core.structures import CroppedMask, cropped_to_content
 from contour.imaging.register import LEVELS, Seen, register_rigid
+from contour.second_image import TURNED_DEGREES
 
 COARSE = LEVELS[:1]
 
@@ -32,13 +33,14 @@ def test_a_known_motion_is_found():
     assert found.disagreement_mm < 1.5
 
 
-def test_what_was_not_found_shows_from_the_other_side():
+def test_what_was_not_found_shows():
+    """From the other side, or by a head that stands on its crown: where the search stops differs between machines."""
     to_ct = motion((0, 0, 0), (0, 0, 0))
     ct, mr = ct_head(), mr_head(to_ct)
     fixed, moving = _seen(ct, points_of(ct.geometry)), _seen(mr, points_of(mr.geometry))
     astray = register_rigid(fixed, moving, motion((0, 0, 170), (60, 0, 0)), COARSE)
     assert astray.transform.apart_mm(to_ct, moving.points_lps_mm) > 20
-    assert astray.disagreement_mm > 5
+    assert astray.disagreement_mm > 5 or astray.transform.degrees > TURNED_DEGREES.withhold
 
 
 def test_an_empty_region_is_refused():
