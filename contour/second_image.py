@@ -186,13 +186,13 @@ def bring(second: Second, theirs: StructureSet, ours: StructureSet, volume: Volu
         findings = (Finding("not-registered", Severity.CHECK, message), *map(_not_brought, wanted))
         return Brought(second, {s.name: _emptied(s) for s in wanted}, findings)
     use = _measured(second, found, transform, (theirs, ours), pair)
-    judged = judged(use)
-    if judged.code == "not-registered":
+    judgement = judged(use)
+    if judgement.code == "not-registered":
         emptied = {s.name: _emptied(s) for s in wanted}
-        return Brought(second, emptied, (judged, *map(_not_brought, wanted)), use, transform)
+        return Brought(second, emptied, (judgement, *map(_not_brought, wanted)), use, transform)
     moved = transform.geometry(theirs.geometry)
     brought = {s.name: _carried(s, moved, ours.geometry, second) for s in wanted}
-    return Brought(second, brought, (judged,), use, transform)
+    return Brought(second, brought, (judgement,), use, transform)
 
 
 def said_of_second(findings: tuple[Finding, ...], second: Second) -> tuple[Finding, ...]:
