@@ -23,21 +23,20 @@ from contour.cli.options import (
     Json,
     LocalNames,
     Locate,
+    MemoryText,
     ModelFolders,
     ProtocolFolders,
     System,
     Threads,
-    session_options,
 )
 from contour.cli.run import DEFAULT_PROTOCOL
 from contour.cli.terminal import messages, output, print_json
-from contour.cli.worker import Slots
+from contour.cli.worker import Slots, machine_of
 from contour.core.planning_system import GENERIC
 from contour.inference.session import Engine
 from contour.languages import Language
 from contour.services.batch.run import PLACES_FILE, WORKER_LOG, BatchOptions, BatchResult, Standing, run_batch
 from contour.services.batch.summary import BAD, HTML_FILE, content, reasons, write_summary
-from contour.services.jobs.drawing import Machine
 from contour.services.jobs.job import STATE_FOLDER, JobState
 from contour.services.jobs.plan import Choice, plan_drawing
 from contour.services.jobs.queue import JobQueue
@@ -69,6 +68,7 @@ def batch(
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
+    memory: MemoryText = None,
     tps: System = GENERIC.name,
     holes: Holes = None,
     language: LocalNames = Language.ENGLISH,
@@ -85,7 +85,7 @@ def batch(
     state = output_folder / STATE_FOLDER
     with JobQueue.open(queue or state) as jobs:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        machine = Machine(session_options(engine, threads), slots)
+        machine = machine_of(engine, threads, memory, slots)
         drawing = WorkerOptions(machine, retry_seconds=FAST_RETRIES, log=state / WORKER_LOG)
         with _display(quiet=as_json) as watch:
             result = run_batch(folder, output_folder, plan, jobs, BatchOptions(workers, drawing), watch)

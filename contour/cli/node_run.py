@@ -7,12 +7,11 @@ import threading
 from types import FrameType
 
 from contour.cli.node_settings import NodeFile, load_node, serving
-from contour.cli.options import EngineName, Threads, session_options
+from contour.cli.options import EngineName, MemoryText, Threads
 from contour.cli.service_manager import ServiceManager
-from contour.cli.worker import Slots
+from contour.cli.worker import Slots, machine_of
 from contour.inference.session import Engine
 from contour.services.jobs.crew import Crew
-from contour.services.jobs.drawing import Machine
 from contour.services.jobs.queue import JobQueue
 from contour.services.jobs.worker import WorkerOptions
 
@@ -24,6 +23,7 @@ def run_node(
     slots: Slots = 1,
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
+    memory: MemoryText = None,
 ) -> None:
     """Listen, draw what the routes name, and send it, until Ctrl-C or SIGTERM; what is unfinished then is resumed."""
     with serving():
@@ -35,7 +35,7 @@ def run_node(
     settings = load_node(file)
     stopping, manager = _stopped_by_signals(), ServiceManager()
     _log_to_stderr()
-    machine = Machine(session_options(engine, threads), slots)
+    machine = machine_of(engine, threads, memory, slots)
     options = WorkerOptions(machine=machine, handlers=(send_handler(settings),))
     with JobQueue.open(settings.queue_place) as queue:
         node = Node(settings, JobsInbox(queue, settings))

@@ -4,13 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from contour.core.errors import ConfigError
+from contour.core.memory import MemoryBound, image_bytes_within
 from contour.core.planning_system import HoleStyle, PlanningSystem
 from contour.core.protocol import Protocol
 from contour.dicom.read_series import read_series
-from contour.dicom.series import ImageSeries
+from contour.dicom.series import ImageSeries, ReadLimits
 from contour.exports import Export
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
@@ -32,6 +34,14 @@ ProtocolFolders = Annotated[
     ),
 ]
 EngineName = Annotated[Engine, typer.Option("--engine", envvar="CONTOUR_ENGINE", help="What runs the networks.")]
+MemoryText = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        envvar="CONTOUR_MEMORY",
+        help="What a run may hold of the memory, such as 2GB; large images then lie in files. By default what is free.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processors to use; by default those there are.")]
 Holes = Annotated[
     HoleStyle | None,
@@ -73,9 +83,27 @@ def planning_system(name_or_path: str, holes: HoleStyle | None = None) -> Planni
     return system if holes is None else replace(system, holes=holes)
 
 
-def session_options(engine: Engine, threads: int | None) -> SessionOptions:
+def memory_bound(text: str | None) -> MemoryBound | None:
+    """The bound that `--memory` states."""
+    if text is None:
+        return None
+    try:
+        return MemoryBound.of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory") from error
+
+
+def session_options(engine: Engine, threads: int | None, memory: MemoryBound | None = None) -> SessionOptions:
     """What the options of a command ask for."""
-    return SessionOptions(engine=engine, threads=threads)
+    if memory is None:
+        return SessionOptions(engine=engine, threads=threads)
+    return SessionOptions(engine, threads, spare_memory=memory.is_narrow, patch_voxels=memory.patch_voxels)
+
+
+def read_limits(memory: MemoryBound | None) -> ReadLimits:
+    """Up to which size images are held in memory: as large as `memory` allows, or what is free now."""
+    bytes_ = memory.image_bytes if memory else image_bytes_within(psutil.virtual_memory().available)
+    return ReadLimits(in_file_above_bytes=bytes_)
 
 
 def open_locator(protocol: Protocol, models: tuple[Path, ...], options: SessionOptions) -> NetworkEngine | None:

@@ -18,15 +18,18 @@ from contour.cli.options import (
     Json,
     LocalNames,
     Locate,
+    MemoryText,
     ModelFolders,
     Overwrite,
     ProtocolFolders,
     SeriesUid,
     System,
     Threads,
+    memory_bound,
     open_checkpoint,
     open_locator,
     planning_system,
+    read_limits,
     session_options,
 )
 from contour.cli.terminal import (
@@ -89,6 +92,7 @@ def run_series(
     protocols: ProtocolFolders = [],  # noqa: B006 - typer copies it
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
+    memory: MemoryText = None,
     tps: System = GENERIC.name,
     holes: Holes = None,
     language: LocalNames = Language.ENGLISH,
@@ -98,18 +102,21 @@ def run_series(
 ) -> None:
     """Contour the image series in a folder: rtstruct.dcm, report.json and preview.png."""
     target = output_folder or Path(f"{series_folder.resolve().name}-contours")
+    bound = memory_bound(memory)
+    session = session_options(engine, threads, bound)
     with stage_bars(quiet=as_json) as tell:
         if checkpoint is not None:
             rules, networks = _by_checkpoint(checkpoint, protocol, tuple(protocols))
         else:
             rules = load_protocol(protocol or DEFAULT_PROTOCOL, tuple(protocols))
             packages = packages_for(rules, tuple(models))
-            networks = tuple(open_network(package, session_options(engine, threads)) for package in packages)
-        locator = open_locator(rules, tuple(models), session_options(engine, threads)) if locate else None
+            networks = tuple(open_network(package, session) for package in packages)
+        locator = open_locator(rules, tuple(models), session) if locate else None
         targets = _targets(with_targets, named_targets)
-        beside = _second(second, registration, rules, (tuple(models), session_options(engine, threads)))
+        beside = _second(second, registration, rules, (tuple(models), session))
         options = RunOptions(
             series_instance_uid=series_uid,
+            limits=read_limits(bound),
             overwrite=overwrite,
             locator=locator,
             targets=targets,

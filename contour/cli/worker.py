@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from contour.cli.node_settings import load_node, serving
-from contour.cli.options import EngineName, QueuePlace, Threads, session_options
+from contour.cli.options import EngineName, MemoryText, QueuePlace, Threads, memory_bound, read_limits, session_options
 from contour.cli.service_manager import ServiceManager
 from contour.cli.terminal import messages
 from contour.inference.session import Engine
@@ -25,6 +25,12 @@ Slots = Annotated[
 ]
 
 
+def machine_of(engine: Engine, threads: int | None, memory: str | None, slots: int) -> Machine:
+    """This machine, as the options of a command describe it."""
+    bound = memory_bound(memory)
+    return Machine(session_options(engine, threads, bound), slots, limits=read_limits(bound))
+
+
 def worker(
     queue: QueuePlace,
     drain: Annotated[bool, typer.Option("--drain", help="End when the queue is empty, instead of waiting on.")] = False,
@@ -35,9 +41,10 @@ def worker(
     ] = None,
     engine: EngineName = Engine.AUTO,
     threads: Threads = None,
+    memory: MemoryText = None,
 ) -> None:
     """Draw the jobs of a queue until Ctrl-C or SIGTERM; what is unfinished then is resumed later, here or elsewhere."""
-    options = WorkerOptions(machine=Machine(session_options(engine, threads), slots), handlers=_handlers(node))
+    options = WorkerOptions(machine=machine_of(engine, threads, memory, slots), handlers=_handlers(node))
     console, manager = messages(), ServiceManager()
     with JobQueue.open(queue) as jobs, Crew(jobs, options, workers) as crew:
         console.print(f"Draws what is in {escape(shown(jobs.url))}; Ctrl-C ends it.", soft_wrap=True)

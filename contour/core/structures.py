@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contour.core.geometry import Box, Geometry
+from contour.core.places import contiguous_beside
 
 Mask = NDArray[np.bool_]
 
@@ -177,4 +178,5 @@ def cropped_to_content(
         stop.append(int(inside[-1]) + 1)
     box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
     z, y, x = (a + b for a, b in zip(offset_zyx, box.start_zyx, strict=True))
-    return np.ascontiguousarray(mask_zyx[box.slices]), (z, y, x)
+    mask: Mask = contiguous_beside(mask_zyx, mask_zyx[box.slices])
+    return mask, (z, y, x)

@@ -10,15 +10,17 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from contour.core.errors import InputRefused, Reason
+from contour.core.places import zeros_in_file
 from contour.dicom.part10 import Inflater, read_fully
 from contour.dicom.slice_header import SliceHeader
 
@@ -42,10 +44,11 @@ class DecodedVoxels:
     padded: int
 
 
-def read_voxels(slices: Sequence[SliceHeader]) -> DecodedVoxels:
+def read_voxels(slices: Sequence[SliceHeader], in_file_above_bytes: int | None = None) -> DecodedVoxels:
     """The voxels of slices of one matrix: int16 where every slope, intercept and value allows it, else float32.
 
-    CT pixels whose stored value is the padding value become air (-1000 HU).
+    CT pixels whose stored value is the padding value become air (-1000 HU). Voxels of more than `in_file_above_bytes`
+    lie in a file (`contour.core.places`).
 
     Raises:
         InputRefused: a file is truncated or damaged, its pixels are not what its header says, or its transfer syntax
@@ -56,10 +59,10 @@ def read_voxels(slices: Sequence[SliceHeader]) -> DecodedVoxels:
     whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
     if whole:
         try:
-            return _read_all(slices, np.zeros(0, np.int16), _int16_slice)
+            return _read_all(slices, _room(slices, np.int16, in_file_above_bytes), _int16_slice)
         except _DoesNotFitError:
             pass
-    return _read_all(slices, np.zeros(0, np.float32), _float32_slice)
+    return _read_all(slices, _room(slices, np.float32, in_file_above_bytes), _float32_slice)
 
 
 def padding_in_tissue(header: SliceHeader) -> bool:
@@ -74,8 +77,15 @@ class _DoesNotFitError(Exception):
     """A value after rescaling lies outside int16."""
 
 
-def _read_all(slices: Sequence[SliceHeader], like: Voxels, load: Callable[[SliceHeader, Any], int]) -> DecodedVoxels:
-    voxels = np.empty((len(slices), *slices[0].shape_yx), like.dtype)
+def _room(slices: Sequence[SliceHeader], dtype: DTypeLike, in_file_above_bytes: int | None) -> Voxels:
+    """Room for the voxels of `slices`, what it holds is of no account."""
+    shape = (len(slices), *slices[0].shape_yx)
+    if in_file_above_bytes is not None and prod(shape) * np.dtype(dtype).itemsize > in_file_above_bytes:
+        return zeros_in_file(shape, dtype)
+    return np.empty(shape, dtype)
+
+
+def _read_all(slices: Sequence[SliceHeader], voxels: Voxels, load: Callable[[SliceHeader, Any], int]) -> DecodedVoxels:
 
     def one(z: int) -> tuple[int, bytes]:
         padded = load(slices[z], voxels[z])

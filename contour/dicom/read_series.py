@@ -78,7 +78,7 @@ def _read(contents: FolderContents, series_instance_uid: str | None, limits: Rea
     _check_size_of_files(files, limits)
     stack = arrange([parse_slice(f) for f in files])
     _check_size_of_volume(stack, limits)
-    voxels = read_voxels(stack.slices)
+    voxels = read_voxels(stack.slices, limits.in_file_above_bytes)
     by_name = {f.name: f for f in files}
     return _assembled(contents, chosen, stack, voxels, (by_name[stack.slices[0].name], repeats))
 

@@ -67,7 +67,7 @@ def contour_differences(
     if not inside.all():
         return [f"{structure.name}: {np.count_nonzero(~inside)} contours lie outside the image's slices"]
     polygons = placed.polygons(np.ones(len(contours), dtype=bool))
-    mask, offset = rasterise(polygons, geometry.shape_zyx[1:])
+    mask, offset = rasterise(polygons, geometry.shape_zyx[1:], structure.mask_zyx)
     reach_mm = trace.smoothing_mm + trace.decimation_mm
     differences = list(_mask_differences(structure, mask, offset, geometry, reach_mm))
     slices = np.repeat(placed.slice_indices, contours.point_counts).astype(np.float64)
@@ -186,18 +186,23 @@ def _surface_differences(
 
 def _interpolated(structure: Structure, indices_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mask between voxel centres of a slice, linear along rows and columns; 0 outside."""
-    padded = np.pad(structure.mask_zyx, ((0, 0), (1, 2), (1, 2)))
     z = np.rint(indices_zyx[:, 0]).astype(np.intp) - structure.offset_zyx[0]
-    within_z = (z >= 0) & (z < padded.shape[0])
-    y = np.clip(indices_zyx[:, 1] - structure.offset_zyx[1] + 1, 0, padded.shape[1] - 2)
-    x = np.clip(indices_zyx[:, 2] - structure.offset_zyx[2] + 1, 0, padded.shape[2] - 2)
+    y, x = (indices_zyx[:, axis] - structure.offset_zyx[axis] for axis in (1, 2))
     row, column = np.floor(y).astype(np.intp), np.floor(x).astype(np.intp)
     down, right = y - row, x - column
-    flat, stride = padded.reshape(-1), padded.shape[2]
-    first = (np.clip(z, 0, padded.shape[0] - 1) * padded.shape[1] + row) * stride + column
-    upper = flat[first] * (1 - right) + flat[first + 1] * right
-    lower = flat[first + stride] * (1 - right) + flat[first + stride + 1] * right
-    return np.asarray(np.where(within_z, upper * (1 - down) + lower * down, 0.0))
+    upper = _values(structure.mask_zyx, z, row, column) * (1 - right)
+    upper += _values(structure.mask_zyx, z, row, column + 1) * right
+    lower = _values(structure.mask_zyx, z, row + 1, column) * (1 - right)
+    lower += _values(structure.mask_zyx, z, row + 1, column + 1) * right
+    return np.asarray(upper * (1 - down) + lower * down)
+
+
+def _values(mask_zyx: Mask, z: NDArray[np.intp], y: NDArray[np.intp], x: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The mask at voxels that may lie outside of it, where it is false."""
+    depth, height, width = mask_zyx.shape
+    there = (z >= 0) & (z < depth) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    flat = np.where(there, (z * height + y) * width + x, 0)
+    return np.asarray(there & np.take(mask_zyx.reshape(-1), flat))
 
 
 def _near_border(mask_zyx: Mask, reach_mm: float, geometry: Geometry) -> Mask:

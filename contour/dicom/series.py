@@ -91,7 +91,8 @@ class ReadLimits:
 
     `max_files` counts all files below the folder; `max_header_bytes` is what may stand before the pixels of a file,
     after inflating; `max_file_bytes` is the size of one slice's file; `max_slices` and `max_voxels` are those of the
-    series. The defaults admit 2000 slices of 512 x 512 at once and refuse what no CT or MR scanner makes.
+    series. The defaults admit 2000 slices of 512 x 512 at once and refuse what no CT or MR scanner makes. Voxels of
+    more than `in_file_above_bytes` are laid in a file, and with them what is made of them (`contour.core.places`).
     """
 
     max_files: int = 50_000
@@ -99,3 +100,4 @@ class ReadLimits:
     max_file_bytes: int = 64 * 1024**2
     max_slices: int = 4_000
     max_voxels: int = 1_000_000_000
+    in_file_above_bytes: int | None = None

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contour.core.geometry import Box, Geometry
+from contour.core.places import zeros_beside
 from contour.core.structures import CroppedMask, Mask, cropped_to_content
 from contour.core.volume import Volume
 from contour.imaging.body import coarse_body
-from contour.imaging.preprocess import box_from_canonical, canonical_geometry, from_canonical, to_canonical
+from contour.imaging.preprocess import box_from_canonical, canonical_axes, canonical_geometry, to_canonical
 
 LUNG_BELOW_HU = -400.0  # half-way between aerated lung and the chest wall
 GAS_BELOW_HU = -940.0  # on average: bowel and airways; emphysema is patchy
 LEAST_ML = 1.0
+PLANES_AT_A_TIME = 16
 VESSELS_MM = 5.0  # what is narrower than twice this between parts of a lung belongs to it
 
 _AROUND = ndimage.generate_binary_structure(3, 1)
@@ -80,32 +82,62 @@ class _Thinned:
 
     def of(self, region: CroppedMask) -> Mask:
         """The mask on this grid."""
-        whole = region.within(Box((0, 0, 0), self.image.shape_zyx))
-        return np.ascontiguousarray(to_canonical(whole, self.image)[self.every]).astype(bool)
-
-    def on_image(self, mask_zyx: Mask) -> CroppedMask:
-        """A mask of this grid on the image's, each voxel as the one before it along each canonical axis."""
-        mask, start = cropped_to_content(mask_zyx)
-        for axis, n in enumerate(self.thinning_zyx):
-            mask = np.repeat(mask, n, axis=axis)
+        order, _ = canonical_axes(self.image)
         shape = canonical_geometry(self.image).shape_zyx
-        z, y, x = (a * n for a, n in zip(start, self.thinning_zyx, strict=True))
-        mask = mask[: shape[0] - z, : shape[1] - y, : shape[2] - x]
-        box = box_from_canonical(Box((z, y, x), (z + mask.shape[0], y + mask.shape[1], x + mask.shape[2])), self.image)
-        return CroppedMask(np.ascontiguousarray(from_canonical(mask, self.image)).astype(bool), box.start_zyx)
+        whole = np.zeros([len(range(0, n, step)) for n, step in zip(shape, self.thinning_zyx, strict=True)], dtype=bool)
+        here, there = [], []
+        for axis, n in enumerate(self.thinning_zyx):
+            stored = self._canonical(order[axis])[::n]  # which is its own inverse
+            start, stop = region.box.start_zyx[order[axis]], region.box.stop_zyx[order[axis]]
+            held = np.flatnonzero((stored >= start) & (stored < stop))
+            here.append(held)
+            there.append(stored[held] - start)
+        whole[np.ix_(*here)] = region.mask_zyx.transpose(order)[np.ix_(*there)]
+        return whole
+
+    def on_image(self, mask_zyx: Mask, box: Box) -> Mask:
+        """A mask of this grid in a box of the image, each voxel as the one before it along each canonical axis."""
+        order, _ = canonical_axes(self.image)
+        at = []
+        for axis in range(3):
+            canonical = self._canonical(axis)[box.start_zyx[axis] : box.stop_zyx[axis]]
+            at.append(canonical // self.thinning_zyx[order.index(axis)])
+        stored = mask_zyx.transpose(np.argsort(order))
+        return np.asarray(stored[np.ix_(*at)])
+
+    def box_of(self, mask_zyx: Mask) -> Box:
+        """The box of the image around a mask of this grid."""
+        mask, start = cropped_to_content(mask_zyx)
+        shape = canonical_geometry(self.image).shape_zyx
+        first = [a * n for a, n in zip(start, self.thinning_zyx, strict=True)]
+        last = [
+            min(whole, a + n * step)
+            for a, n, step, whole in zip(first, mask.shape, self.thinning_zyx, shape, strict=True)
+        ]
+        return box_from_canonical(Box((first[0], first[1], first[2]), (last[0], last[1], last[2])), self.image)
+
+    def _canonical(self, axis: int) -> NDArray[np.intp]:
+        """The canonical index of each index along an axis of the image."""
+        order, flips = canonical_axes(self.image)
+        indices = np.arange(self.image.shape_zyx[axis])
+        return indices[::-1] if flips[order.index(axis)] else indices
 
     def joined(self, volume: Volume, lung: CroppedMask, part: Mask, taken: tuple[CroppedMask, ...]) -> CroppedMask:
         """`lung` with `part` of this grid: inside as it is, and at its border what the image shows to be lung."""
-        near = self.on_image(ndimage.binary_dilation(part, _AROUND))
-        if near.empty:
+        if not part.any():
             return lung
-        air = volume.voxels_zyx[near.box.slices] < LUNG_BELOW_HU
-        new = self.on_image(ndimage.binary_erosion(part, _AROUND)).within(near.box) | (near.mask_zyx & air)
-        for one in taken:
-            new &= ~one.within(near.box)
-        both = lung.box.joined(near.box)
-        whole = lung.within(both)
-        whole |= CroppedMask(new, near.offset_zyx).within(both)
+        grown, core = _grown(part, 1), np.asarray(ndimage.binary_erosion(part, _AROUND))
+        near = self.box_of(grown)
+        both = lung.box.joined(near) if not lung.empty else near
+        whole: Mask = zeros_beside(volume.voxels_zyx, both.shape_zyx, np.bool_)
+        for first in range(both.start_zyx[0], both.stop_zyx[0], PLANES_AT_A_TIME):
+            last = min(both.stop_zyx[0], first + PLANES_AT_A_TIME)
+            box = Box((first, *both.start_zyx[1:]), (last, *both.stop_zyx[1:]))
+            new = self.on_image(grown, box) & (volume.voxels_zyx[box.slices] < LUNG_BELOW_HU)
+            new |= self.on_image(core, box)
+            for one in taken:
+                new &= ~one.within(box)
+            whole[first - both.start_zyx[0] : last - both.start_zyx[0]] = lung.within(box) | new
         return CroppedMask(*cropped_to_content(whole, both.start_zyx))
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from contour.core.places import contiguous_beside, zeros_beside
 from contour.core.structures import Mask
 from contour.core.volume import Modality, Volume
+from contour.imaging.components import parts_by_plane, those_in_plane
 from contour.imaging.preprocess import canonical_geometry, from_canonical, to_canonical
 
 CT_BODY_ABOVE_HU = -350.0  # between air and fat; clothes, blankets and mattresses lie below
@@ -33,14 +33,15 @@ def body_mask(volume: Volume) -> Mask:
     _, y_mm, x_mm = geometry.spacing_zyx_mm
     kernel = _ellipse(COUCH_SHELL_MM / y_mm, COUCH_SHELL_MM / x_mm)
     # One array of the image's size, whatever is done: long scans must fit, too.
-    body = np.empty(voxels.shape, dtype=np.uint8)
+    body: NDArray[np.uint8] = zeros_beside(volume.voxels_zyx, voxels.shape, np.uint8)
     for plane, values in zip(body, voxels, strict=True):
         plane[...] = cv2.morphologyEx(_above(values, threshold), cv2.MORPH_OPEN, kernel)
     _keep_largest_parts(body)
     for plane, values in zip(body, voxels, strict=True):
         near = cv2.dilate(plane, kernel, iterations=2) & _above(values, threshold)
         plane[...] = _filled(near)
-    return np.ascontiguousarray(from_canonical(body.view(bool), volume.geometry))
+    mask: Mask = contiguous_beside(body, from_canonical(body.view(bool), volume.geometry))
+    return mask
 
 
 def coarse_body(volume: Volume) -> tuple[Mask, tuple[int, int, int]]:
@@ -89,40 +90,13 @@ def _ellipse(radius_y: float, radius_x: float) -> NDArray[np.uint8]:
 
 
 def _keep_largest_parts(mask_zyx: NDArray[np.uint8]) -> None:
-    """Clear all but the largest connected part (6 neighbours) and those at least a fifth its size.
-
-    Planes are labelled one by one, and what overlaps in neighbouring ones is one part: no labels of the whole image.
-    """
-    sizes, links, count = [np.zeros(1, dtype=np.int64)], [], 1
-    before: NDArray[np.int64] | None = None
-    for plane in mask_zyx:
-        found, labels, about, _ = cv2.connectedComponentsWithStats(plane, connectivity=4)
-        sizes.append(about[1:, cv2.CC_STAT_AREA])
-        numbered = np.where(labels > 0, labels + np.int64(count - 1), 0)
-        if before is not None:
-            both = (before > 0) & (numbered > 0)
-            links.append(_distinct_pairs(before[both], numbered[both]))
-        before, count = numbered, count + found - 1
-    if count == 1:
+    """Clear all but the largest connected part (6 neighbours) and those at least a fifth its size."""
+    parts = parts_by_plane(mask_zyx, 6)
+    kept = parts.voxels >= SECOND_PART * parts.voxels.max(initial=0)
+    if kept.all():
         return
-    pairs = np.concatenate(links) if links else np.zeros((0, 2), dtype=np.int64)
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, part_of = connected_components(graph, directed=False)
-    voxels = np.bincount(part_of, weights=np.concatenate(sizes))
-    kept = (voxels >= SECOND_PART * voxels.max())[part_of]
-    kept[0] = False
-    first = 1
-    for plane in mask_zyx:
-        found, labels = cv2.connectedComponents(plane, connectivity=4)
-        plane[...] = np.concatenate([[False], kept[first : first + found - 1]])[labels]
-        first += found - 1
-
-
-def _distinct_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 2): the pairs of labels that occur; runs of one pair, which neighbours form, are passed over first."""
-    changes = np.flatnonzero((np.diff(first) != 0) | (np.diff(second) != 0)) + 1
-    starts = np.concatenate([[0], changes]) if first.size else changes
-    return np.unique(np.stack([first[starts], second[starts]], axis=1), axis=0)
+    for z, plane in enumerate(mask_zyx):
+        plane[...] = those_in_plane(parts, z, kept)
 
 
 def _filled(plane_yx: NDArray[np.uint8]) -> NDArray[np.uint8]:

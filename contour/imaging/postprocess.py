@@ -1,11 +1,13 @@
 """A structure finished by its protocol's rules: connected components and holes."""
 
-import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from contour.core.geometry import Geometry
+from contour.core.places import lies_in_file, zeros_beside
 from contour.core.protocol import Components, ProtocolStructure
 from contour.core.structures import Mask, cropped_to_content
+from contour.imaging.components import LabelledParts, Parts, parts_by_plane, parts_of, those_in_plane
 
 _NEIGHBOURS = 26
 _HOLE_NEIGHBOURS = 6  # the complement of 26: a hole does not leak through a diagonal gap that the structure closes
@@ -30,20 +32,29 @@ def finish(
 
 
 def _kept_components(mask_zyx: Mask, rule: ProtocolStructure, voxel_ml: float) -> Mask:
-    parts, count = cc3d.connected_components(mask_zyx, connectivity=_NEIGHBOURS, return_N=True)
-    # Plane by plane: `bincount` makes a copy of what it counts, in eight bytes a voxel.
-    voxels = np.zeros(count + 1, dtype=np.int64)
-    for plane in parts:
-        found = np.bincount(plane.ravel(order="K"))
-        voxels[: found.size] += found
-    voxels[0] = 0
-    kept = voxels * voxel_ml >= max(rule.min_component_ml, voxel_ml / 2)
+    parts = parts_of(mask_zyx, _NEIGHBOURS)
+    kept = parts.voxels * voxel_ml >= max(rule.min_component_ml, voxel_ml / 2)
     if rule.components is Components.LARGEST:
-        kept &= np.arange(count + 1) == voxels.argmax()
-    if kept[1:].all():
+        kept &= 1 + np.arange(kept.size) == parts.largest()
+    if kept.all():
         return mask_zyx
-    mask: Mask = kept[parts]
+    mask: Mask = zeros_beside(mask_zyx, mask_zyx.shape, np.bool_)
+    for z, plane in enumerate(mask):
+        plane[...] = those_in_plane(parts, z, kept)
     return mask
+
+
+class _Complement:
+    """The planes of what lies outside a mask, with a layer of the outside around each."""
+
+    def __init__(self, mask_zyx: Mask) -> None:
+        self._mask_zyx = mask_zyx
+
+    def __len__(self) -> int:
+        return len(self._mask_zyx)
+
+    def __getitem__(self, z: int) -> NDArray[np.uint8]:
+        return np.pad(~self._mask_zyx[z], 1, constant_values=True).view(np.uint8)
 
 
 def _without_holes(mask_zyx: Mask) -> Mask:
@@ -51,10 +62,19 @@ def _without_holes(mask_zyx: Mask) -> Mask:
 
     The box fits the structure closely, and a layer around it is outside; so what touches the box is open.
     """
-    outside = np.pad(~mask_zyx, 1, constant_values=True)
-    parts, count = cc3d.connected_components(outside, connectivity=_HOLE_NEIGHBOURS, return_N=True)
-    if count == 1:
+    outside = _Complement(mask_zyx)
+    parts: Parts = (
+        parts_by_plane(outside, _HOLE_NEIGHBOURS)
+        if lies_in_file(mask_zyx)
+        else LabelledParts.of(np.stack([outside[z] for z in range(len(outside))]).view(bool), _HOLE_NEIGHBOURS)
+    )
+    is_open = np.zeros(parts.voxels.size + 1, dtype=np.bool_)
+    for end in (0, len(mask_zyx) - 1):
+        is_open[parts.of_plane(end)] = True  # the layer around the planes among them: it is one part
+    is_open = is_open[1:]
+    if is_open.all():
         return mask_zyx
-    open_part = parts[0, 0, 0]
-    filled: Mask = np.ascontiguousarray((parts == open_part)[1:-1, 1:-1, 1:-1])
-    return ~filled
+    filled: Mask = zeros_beside(mask_zyx, mask_zyx.shape, np.bool_)
+    for z, plane in enumerate(filled):
+        plane[...] = ~those_in_plane(parts, z, is_open)[1:-1, 1:-1]
+    return filled

@@ -6,6 +6,7 @@ Independent of tracing: every polygon edge flips the columns of voxels that it p
 import numpy as np
 from numpy.typing import NDArray
 
+from contour.core.places import zeros_beside
 from contour.core.structures import Mask, cropped_to_content
 from contour.imaging.contours import Contours
 from contour.imaging.smooth import Loops
@@ -16,14 +17,17 @@ SNAP_VOXELS = 2.0**-14
 CHUNK_VOXELS = 1 << 21  # slices are filled in chunks that stay in the processor's cache
 
 
-def rasterise(contours: Contours, shape_yx: tuple[int, int]) -> tuple[Mask, tuple[int, int, int]]:
+def rasterise(
+    contours: Contours, shape_yx: tuple[int, int], beside: NDArray[np.generic] | None = None
+) -> tuple[Mask, tuple[int, int, int]]:
     """The mask of `contours` on slices of `shape_yx` voxels, cropped to its content, and where it starts (z, y, x).
 
     A voxel is inside if its centre lies inside an odd number of its slice's polygons (even-odd rule): nested holes and
     islands, and holes cut in by a keyhole channel, all come out as drawn. The turning sense of polygons is of no
     consequence. Of centres that lie exactly on a contour (within 2 ** -15 of a voxel), those at the lower row or column
     index of the structure are inside and those at the upper are not, so that shapes that share a border share no voxel.
-    Parts outside the slice are cut off. Without any voxel inside, the mask has shape (0, 0, 0).
+    Parts outside the slice are cut off. Without any voxel inside, the mask has shape (0, 0, 0). It lies in a file where
+    `beside` does.
 
     Raises:
         ValueError: a coordinate is not finite.
@@ -39,7 +43,8 @@ def rasterise(contours: Contours, shape_yx: tuple[int, int]) -> tuple[Mask, tupl
     if shape[1] == 0:
         return _nothing()
     flat = ((slices - start[0]) * shape[1] + rows - start[1]) * shape[2] + columns - start[2]
-    mask = _filled(flat[rows < start[1] + shape[1]], shape)
+    flips: NDArray[np.uint8] = np.zeros(shape, np.uint8) if beside is None else zeros_beside(beside, shape, np.uint8)
+    mask = _filled(flat[rows < start[1] + shape[1]], flips)
     if _fits(mask):
         return mask, start
     return cropped_to_content(mask, start)
@@ -72,9 +77,9 @@ def _crossings(
     return slices, rows, columns
 
 
-def _filled(flat_crossings: NDArray[np.intp], shape_zyx: tuple[int, int, int]) -> Mask:
-    """The voxels with an odd number of crossings above them or at them in their column."""
-    flips = np.zeros(shape_zyx, dtype=np.uint8)
+def _filled(flat_crossings: NDArray[np.intp], flips: NDArray[np.uint8]) -> Mask:
+    """The voxels with an odd number of crossings above them or at them in their column, in the zeros `flips`."""
+    shape_zyx = flips.shape
     np.add.at(flips.reshape(-1), flat_crossings, np.uint8(1))  # only odd or even matters: it may overflow
     depth = max(1, CHUNK_VOXELS // (shape_zyx[1] * shape_zyx[2]))
     for first in range(0, shape_zyx[0], depth):

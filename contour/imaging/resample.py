@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contour.core.geometry import Geometry
+from contour.core.places import zeros_beside
 
 AXES_TOLERANCE = 1e-3
 PLANES_AT_A_TIME = 4
@@ -37,7 +38,8 @@ def resample_linear(
     indices, weights = samplings[0]
     lowest, highest = int(indices.min()), int(indices.max())
     # In-plane first, a few planes at a time: they stay in the processor's cache, and the whole image is never copied.
-    planes = np.empty((highest + 1 - lowest, *target.shape_zyx[1:]), dtype=np.float32)
+    shape = (highest + 1 - lowest, *target.shape_zyx[1:])
+    planes: NDArray[np.float32] = zeros_beside(array_zyx, shape, np.float32)
     in_plane = sorted((1, 2), key=lambda axis: target.shape_zyx[axis] / source.shape_zyx[axis])
     for first in range(0, len(planes), PLANES_AT_A_TIME):
         values = array_zyx[lowest + first : min(highest + 1, lowest + first + PLANES_AT_A_TIME)]

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from contour.core.places import zeros_beside
 from contour.core.structures import Mask
 
 MIXED = 255  # the code of a cell whose corners differ; channels are below it
@@ -151,12 +152,12 @@ def _piece(mask_yx: Mask, start_zyx: tuple[int, int, int]) -> _Piece | None:
     return _Piece((z, y + int(rows[0]), x + int(columns[0])), mask.shape[1], np.packbits(mask, axis=1))
 
 
-def _joined(pieces: list[_Piece]) -> tuple[Mask, tuple[int, int, int]]:
+def _joined(pieces: list[_Piece], beside: NDArray[np.generic]) -> tuple[Mask, tuple[int, int, int]]:
     if not pieces:
         return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
     z0, y0, x0 = (min(piece.start_zyx[axis] for piece in pieces) for axis in range(3))
     z1, y1, x1 = (max(piece.stop_zyx[axis] for piece in pieces) for axis in range(3))
-    whole = np.zeros((z1 - z0, y1 - y0, x1 - x0), dtype=bool)
+    whole: Mask = zeros_beside(beside, (z1 - z0, y1 - y0, x1 - x0), np.bool_)
     for piece in pieces:
         (z, y, x), (_, stop_y, stop_x) = piece.start_zyx, piece.stop_zyx
         mask = np.unpackbits(piece.bits_yx, axis=1, count=piece.width).view(bool)
@@ -188,9 +189,12 @@ class Painter:
         self._previous = plane
         self._next_z += 1
 
-    def drawn(self, channels: tuple[int, ...]) -> tuple[Mask, tuple[int, int, int]]:
-        """The mask of a structure and the image index where it starts; (0, 0, 0) voxels if nothing was painted."""
-        return _joined(self._pieces[channels])
+    def drawn(self, channels: tuple[int, ...], beside: NDArray[np.generic]) -> tuple[Mask, tuple[int, int, int]]:
+        """The mask of a structure and the image index where it starts; (0, 0, 0) voxels if nothing was painted.
+
+        It lies in a file where `beside`, the image, does.
+        """
+        return _joined(self._pieces[channels], beside)
 
     def _paint_between(self, below: _NetworkPlane, above: _NetworkPlane, planes: NDArray[np.intp]) -> None:
         """Paint the image planes (entries of the z sampling) that lie between two neighbouring network planes."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from contour.core.errors import InputRefused, PackageError, Reason
 from contour.core.geometry import Box, Geometry
+from contour.core.places import contiguous_beside
 from contour.core.structures import Mask, OnGrid, Sureness
 from contour.core.volume import Volume
 from contour.imaging.preprocess import (
@@ -152,7 +153,7 @@ def _drawn(
     looked_at = box_from_canonical(_painted(sampling), volume.geometry)
     drawn = []
     for label, channels in zip(labels, structures, strict=True):
-        mask, offset = _on_image(*painter.drawn(channels), volume.geometry)
+        mask, offset = _on_image(*painter.drawn(channels, volume.voxels_zyx), volume.geometry)
         slices = _by_slice(expected.surface_by_plane(label), sampling[0], volume.geometry)
         sureness = Sureness(expected.dice(label), expected.surface(label), slices)
         drawn.append(Drawn(label.name, mask, offset, sureness.dice, looked_at, sureness=sureness))
@@ -235,7 +236,8 @@ def _on_image(
     """A cropped mask of the canonical grid as one of the grid `geometry`."""
     z, y, x = (start + n for start, n in zip(offset_zyx, mask_zyx.shape, strict=True))
     placed = box_from_canonical(Box(offset_zyx, (z, y, x)), geometry) if mask_zyx.size else Box((0, 0, 0), (0, 0, 0))
-    return np.ascontiguousarray(from_canonical(mask_zyx, geometry)), placed.start_zyx
+    mask: Mask = contiguous_beside(mask_zyx, from_canonical(mask_zyx, geometry))
+    return mask, placed.start_zyx
 
 
 def _silent(_: float) -> None:

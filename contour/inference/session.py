@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class SessionOptions:
     """How a network is opened.
 
     `threads` None means the processors this process may use, at most 16. With `spare_memory` no memory is kept between
-    two patches, which costs about a quarter more time.
+    two patches, which costs about a quarter more time. No patch has more than `patch_voxels`.
 
     Raises:
         ValueError: fewer than one thread.
@@ -65,6 +65,7 @@ class SessionOptions:
     engine: Engine = Engine.AUTO
     threads: int | None = None
     spare_memory: bool = False
+    patch_voxels: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -139,9 +140,11 @@ def open_network(package: ModelPackage, options: SessionOptions = SessionOptions
     engine, so that no file can be exchanged in between.
 
     Raises:
-        PackageError: the checksum differs, the network cannot be opened or does not fit its manifest, or the engine
-            asked for is not available here, or does not answer as ONNX Runtime does.
+        PackageError: its patches are larger than `options` allow, the checksum differs, the network cannot be opened or
+            does not fit its manifest, or the engine asked for is not available here, or does not answer as ONNX Runtime
+            does.
     """
+    package = _within(package, options.patch_voxels)
     network = NetworkFile(package.onnx_path, _verified_bytes(package))
     if options.engine is not Engine.AUTO:
         return _opened(package, network, options.engine, options)
@@ -161,6 +164,17 @@ def verify_package(package: ModelPackage) -> None:
         PackageError: any of these fails.
     """
     open_network(package, SessionOptions(engine=Engine.CPU)).check_runs()
+
+
+def _within(package: ModelPackage, patch_voxels: int | None) -> ModelPackage:
+    """`package` with no larger patches than that."""
+    smallest, largest = math.prod(package.manifest.patch_shape_zyx), package.manifest.largest_patch_voxels
+    if patch_voxels is not None and smallest > patch_voxels:
+        found = f"patches of {smallest} voxels at least"
+        raise PackageError(str(package.folder), found, f"at most {patch_voxels}, for the memory that was allowed")
+    if patch_voxels is None or largest is None or largest <= patch_voxels:
+        return package
+    return replace(package, manifest=replace(package.manifest, largest_patch_voxels=patch_voxels))
 
 
 def _verified_bytes(package: ModelPackage) -> bytes:

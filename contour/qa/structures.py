@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +10,7 @@ from contour.core.protocol import Components, Protocol, ProtocolStructure
 from contour.core.report import Finding, Severity
 from contour.core.structures import Structure, StructureSet
 from contour.core.volume import Modality, Volume
+from contour.imaging.components import parts_of
 
 MIN_PIECE_PART = 0.005  # crumbs below half a percent of the volume are not called a piece
 SAME_SIDE_MM = 5.0
@@ -98,10 +98,7 @@ def _volume(volume_ml: float, rule: ProtocolStructure, *, is_cut: bool) -> list[
 
 
 def _pieces(structure: Structure, rule: ProtocolStructure) -> list[Finding]:
-    parts, count = cc3d.connected_components(structure.mask_zyx, connectivity=26, return_N=True)
-    if count < 2:
-        return []
-    sizes = np.bincount(parts.ravel(order="K"))[1:]
+    sizes = parts_of(structure.mask_zyx, 26).voxels
     pieces = int(np.count_nonzero(sizes >= MIN_PIECE_PART * sizes.sum()))
     if pieces < 2:
         return []
@@ -113,7 +110,9 @@ def _mean_hu(structure: Structure, volume: Volume, rule: ProtocolStructure) -> l
     if rule.mean_hu is None or volume.modality is not Modality.CT:
         return []
     low, high = rule.mean_hu
-    mean = float(volume.voxels_zyx[structure.box.slices][structure.mask_zyx].mean(dtype=np.float64))
+    planes = zip(volume.voxels_zyx[structure.box.slices], structure.mask_zyx, strict=True)
+    total = sum(float(values.sum(where=inside, dtype=np.float64)) for values, inside in planes)
+    mean = total / np.count_nonzero(structure.mask_zyx)
     if low <= mean <= high:
         return []
     message = f"{structure.name} has {mean:.0f} HU on average; plausible are {low:g} to {high:g} HU."

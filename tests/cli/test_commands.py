@@ -135,6 +135,27 @@ def test_mistakes_are_exit_code_2_and_say_what_is_allowed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bound_on_memory_changes_nothing_that_is_drawn(
+    contour: Contour, thorax_series: Path, tiny_models: Path, tiny_protocol_file: Path, drawn: Path, tmp_path: Path
+) -> None:
+    options = ["-p", tiny_protocol_file, "--models", tiny_models, "--threads", "1"]
+    assert contour("run", thorax_series, *options, "--memory", "1.5GB", "-o", tmp_path / "out") == 0
+    series = read_series(thorax_series)
+    ours, theirs = (read_rtstruct(folder / "rtstruct.dcm", series) for folder in (tmp_path / "out", drawn))
+    for one, other in zip(ours.structures, theirs.structures, strict=True):
+        assert one.name == other.name
+        assert one.offset_zyx == other.offset_zyx
+        np.testing.assert_array_equal(one.mask_zyx, other.mask_zyx)
+
+
+@pytest.mark.parametrize(("bound", "said"), [("200MB", "at least 1.5 GB"), ("plenty", "such as 2GB")])
+def test_a_bound_that_cannot_be_kept_is_refused(
+    contour: Contour, thorax_series: Path, bound: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contour("run", thorax_series, "--memory", bound) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_damaged_package_is_never_opened(
     contour: Contour,
     thorax_series: Path,

@@ -13,8 +13,10 @@ from pydicom.uid import (
 )
 
 from contour.core.errors import InputRefused, Reason
+from contour.core.places import lies_in_file
 from contour.core.volume import Modality, Volume
 from contour.dicom.read_series import read_series
+from contour.dicom.series import ReadLimits
 from contour.dicom.write_series import SeriesOptions, write_series
 
 # Command lines of independent tools, to be followed by input and output.
@@ -319,3 +321,13 @@ def test_unknown_transfer_syntax(tmp_path: Path) -> None:
         data = file.read_bytes().replace(b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.10", 1)
         file.write_bytes(data)
     assert refusal(tmp_path).reason is Reason.UNSUPPORTED_TRANSFER_SYNTAX
+
+
+def test_voxels_that_lie_in_a_file_are_the_same(tmp_path: Path) -> None:
+    geometry = phantoms.axial_geometry((40, 256, 256))
+    phantoms.ct_series(tmp_path, geometry)
+    in_memory, in_file = read_series(tmp_path), read_series(tmp_path, limits=ReadLimits(in_file_above_bytes=1_000_000))
+    assert lies_in_file(in_file.volume.voxels_zyx)
+    assert not lies_in_file(in_memory.volume.voxels_zyx)
+    assert in_file.content_sha256 == in_memory.content_sha256
+    np.testing.assert_array_equal(in_file.volume.voxels_zyx, in_memory.volume.voxels_zyx)

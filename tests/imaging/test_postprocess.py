@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from contour.core.geometry import Geometry
+from contour.core.places import lies_in_file, zeros_in_file
 from contour.core.protocol import Components, ProtocolStructure
 from contour.imaging.postprocess import finish
 
@@ -96,3 +98,19 @@ def test_finishing_twice_changes_nothing(seed: int) -> None:
     again, same = finish(once, offset, rule, GEOMETRY)
     np.testing.assert_array_equal(once, again)
     assert offset == same or not once.size
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("components", list(Components))
+def test_a_mask_in_a_file_is_finished_alike(seed: int, components: Components) -> None:
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.standard_normal((9, 720, 730)), (1, 3, 3)) > 0.02
+    in_file = zeros_in_file(blobs.shape, np.bool_)
+    in_file[...] = blobs
+    rule = ProtocolStructure("Lungs", components=components, min_component_ml=0.3, fill_holes=True)
+    ours, theirs = finish(in_file, (0, 0, 0), rule, GEOMETRY), finish(blobs, (0, 0, 0), rule, GEOMETRY)
+    assert lies_in_file(ours[0])
+    assert not lies_in_file(theirs[0])
+    assert ours[1] == theirs[1]
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert not np.array_equal(ours[0], blobs)

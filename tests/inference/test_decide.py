@@ -36,7 +36,7 @@ def blobs(rng: np.random.Generator, channels: int, shape: tuple[int, int, int]) 
 
 def painted(painter: Painter, channel: int, sampling: tuple[AxisSampling, ...]) -> NDArray[np.bool_]:
     """A channel's mask on all the image voxels of `sampling`."""
-    mask, offset = painter.drawn((channel,))
+    mask, offset = painter.drawn((channel,), np.zeros(0))
     whole = np.zeros([s.lower.size for s in sampling], dtype=bool)
     start = [o - s.first for o, s in zip(offset, sampling, strict=True)]
     if mask.size:
@@ -83,16 +83,16 @@ def test_a_class_that_wins_no_corner_can_win_between_them() -> None:
     one = AxisSampling.of(0, np.array([0.0]), 1)
     painter = Painter([Winner()], [(1,), (2,)], (one, one, x))
     painter.feed(logits)
-    assert painter.drawn((2,))[1] == (0, 0, 1)
-    assert painter.drawn((2,))[0].shape == (1, 1, 1)
-    assert painter.drawn((1,))[1] == (0, 0, 2)
+    assert painter.drawn((2,), np.zeros(0))[1] == (0, 0, 1)
+    assert painter.drawn((2,), np.zeros(0))[0].shape == (1, 1, 1)
+    assert painter.drawn((1,), np.zeros(0))[1] == (0, 0, 2)
 
 
 def test_nothing_painted_is_empty() -> None:
     one = AxisSampling.of(0, np.array([0.0]), 1)
     painter = Painter([Winner()], [(1,)], (one, one, one))
     painter.feed(np.array([1.0, 0.0], dtype=np.float32).reshape(2, 1, 1))
-    assert painter.drawn((1,))[0].shape == (0, 0, 0)
+    assert painter.drawn((1,), np.zeros(0))[0].shape == (0, 0, 0)
 
 
 def test_the_nearest_plane_may_be_taken_instead() -> None:

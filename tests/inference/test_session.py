@@ -173,3 +173,14 @@ def test_without_kept_memory_the_answer_is_the_same(tmp_path: Path) -> None:
 def test_at_least_one_thread() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         SessionOptions(threads=0)
+
+
+def test_patches_keep_within_what_is_allowed(tmp_path: Path) -> None:
+    package = make_package(tmp_path, linear_network([0, 1, 2], [0, 0, 0]), LABELS)
+    smallest = int(np.prod(package.manifest.patch_shape_zyx))
+    larger = replace(package, manifest=replace(package.manifest, largest_patch_voxels=8 * smallest))
+    assert open_network(larger).manifest.largest_patch_voxels == 8 * smallest
+    bounded = open_network(larger, SessionOptions(patch_voxels=3 * smallest))
+    assert bounded.manifest.largest_patch_voxels == 3 * smallest
+    with pytest.raises(PackageError, match=f"patches of {smallest} voxels at least; allowed: at most {smallest - 1}"):
+        open_network(larger, SessionOptions(patch_voxels=smallest - 1))

@@ -15,7 +15,7 @@ from contour.core.errors import ConfigError, InputRefused, PackageError, Reason
 from contour.core.report import Severity
 from contour.core.staging import remove_leftovers
 from contour.dicom.rtstruct_read import read_contours
-from contour.dicom.series import SeriesFiles
+from contour.dicom.series import ReadLimits, SeriesFiles
 from contour.inference.engine import NetworkEngine
 from contour.inference.package import ModelPackage
 from contour.inference.session import SessionOptions, open_network
@@ -68,11 +68,12 @@ class Abandoned(BaseException):
 
 @dataclass(frozen=True)
 class Machine:
-    """What draws on this machine: how networks are opened, and how many may draw at once on a device."""
+    """What draws on this machine: how networks are opened, how many may draw at once on a device, and what is read."""
 
     session: SessionOptions = field(default_factory=SessionOptions)
     slots: int = 1
     slots_folder: Path | None = None
+    limits: ReadLimits = field(default_factory=ReadLimits)
 
 
 class Networks:
@@ -118,7 +119,7 @@ def draw_job(
     source, means = _listing(request), load_planned(request.plan)
     opened = tuple(networks.open(package) for package in means.packages)
     locator = networks.open(means.locator) if means.locator else None
-    options = replace(_options(request, means, made), locator=locator)
+    options = replace(_options(request, means, made), locator=locator, limits=machine.limits)
     device = device_slot(str(opened[0].engine)) if opened else "cpu"
     with slot(device, machine.slots, check, machine.slots_folder):
         check()
