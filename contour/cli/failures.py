@@ -5,7 +5,15 @@ from enum import IntEnum
 from rich.console import Console
 from rich.markup import escape
 
-from contour.core.errors import ConfigError, ContourError, InputRefused, NotReleased, PackageError, Reason
+from contour.core.errors import (
+    ConfigError,
+    ContourError,
+    InputRefused,
+    NotReleased,
+    PackageError,
+    Reason,
+    StillIdentified,
+)
 
 
 class ExitCode(IntEnum):
@@ -41,6 +49,8 @@ def next_step(error: ContourError | OSError) -> str:
         return "Correct that and run again; --help shows the options of each command."
     if isinstance(error, NotReleased):
         return "Nothing was written. Keep the input and report this: it is a fault of the program."
+    if isinstance(error, StillIdentified):
+        return "Nothing was written. Leave that file out, or have what it holds removed where it was made; report this."
     return "Check the disk, the folder and its permissions. Nothing was left half-written."
 
 

@@ -14,6 +14,7 @@ from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct, to_seg
 from contour.cli.data_audit import data_audit
 from contour.cli.data_build import data_build
+from contour.cli.data_deidentify import data_deidentify
 from contour.cli.data_index import data_index
 from contour.cli.data_make import data_make
 from contour.cli.data_names import data_names
@@ -130,6 +131,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
             "audit": data_audit,
             "split": data_split,
             "plan": data_plan,
+            "deidentify": data_deidentify,
         },
     ),
 }

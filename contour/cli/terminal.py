@@ -28,6 +28,8 @@ STAGES = (
     ("pair", "Pair"),
     ("anatomy", "Measure organs"),
     ("build", "Build cases"),
+    ("identities", "Read identities"),
+    ("deidentify", "De-identify"),
 )
 
 

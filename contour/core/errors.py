@@ -6,7 +6,8 @@
     |-- InputRefused      an image or structure set that must not be contoured or trusted
     |-- ConfigError       a YAML file that a user can mend
     |-- PackageError      a model package that must not be opened
-    `-- NotReleased       structures were drawn, but the written RTSTRUCT did not prove equal to them
+    |-- NotReleased       structures were drawn, but the written RTSTRUCT did not prove equal to them
+    `-- StillIdentified   a de-identified file still tells who it is of
 
 Each states where the fault lies, what was found, and what is allowed, so that a person can act on the message alone.
 """
@@ -96,3 +97,7 @@ class NotReleased(ContourError):
     def __init__(self, differences: tuple[str, ...]) -> None:
         super().__init__("not released: " + "; ".join(differences))
         self.differences = differences
+
+
+class StillIdentified(ContourError):
+    """A file that was written without the patient still tells who it is of: nothing was released."""

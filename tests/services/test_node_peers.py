@@ -36,12 +36,12 @@ from node_peers import (
 from shown import PAGES, blocks
 
 from contour.core.errors import InputRefused
+from contour.core.keyed import load_secret
 from contour.dicom.series import PatientStudy
 from contour.dicom.write_series import SeriesOptions, write_series
 from contour.imaging.phantom import PhantomOptions, thorax_geometry, thorax_phantom
 from contour.services.audit_trail import verify
 from contour.services.node.fetch import fetch
-from contour.services.node.keyed import load_secret
 from contour.services.node.node import request_fetch
 from contour.services.node.receive import Incoming
 from contour.services.node.send import send

@@ -20,8 +20,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, RTStructureSetStorage, Verification
 
 from contour.core.errors import ConfigError
+from contour.core.keyed import load_secret
 from contour.services.audit_trail import verify
-from contour.services.node.keyed import load_secret
 from contour.services.node.node import Node
 from contour.services.node.settings import (
     Completion,

@@ -9,12 +9,12 @@ from node_peers import node_settings, tiny_routes
 from contour.config import load_config, save_config, shipped_folder
 from contour.core.errors import ConfigError
 from contour.core.geometry import Box, Geometry
+from contour.core.keyed import Keyed, load_secret
 from contour.inference.locate import Location, Sighting
 from contour.inference.organs import Site
 from contour.services.audit_trail import AuditEvent, AuditTrail
 from contour.services.node.check import check_node
 from contour.services.node.jobs_inbox import retry_seconds
-from contour.services.node.keyed import Keyed, load_secret
 from contour.services.node.routes import Arrival, choose, must_look
 from contour.services.node.settings import Listen, NodeSettings, Peer, Route, RouteModality, Sending, Tls
 

@@ -9,12 +9,12 @@ import warnings
 from pathlib import Path
 
 from contour.core.errors import ConfigError, InputRefused
+from contour.core.keyed import Keyed, load_secret
 from contour.dicom.series import ReadLimits
 from contour.services.audit_trail import AuditEvent, AuditTrail
 from contour.services.node.assemble import Assembler, Desk
 from contour.services.node.fetch import fetch
 from contour.services.node.inbox import Delivered, Drawing, Inbox, Progress
-from contour.services.node.keyed import Keyed, load_secret
 from contour.services.node.ledger import OPEN_STATES, Ledger, Version, VersionState
 from contour.services.node.metrics import HealthServer, NodeHealth, NodeMetrics
 from contour.services.node.receive import Receiver, Sender

@@ -25,13 +25,13 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import encode_file_meta
 
 from contour import __version__
+from contour.core.keyed import Keyed
 from contour.dicom.part10 import FileElements, elements_of, read_elements
 from contour.dicom.release import sync_folder
 from contour.dicom.series import ReadLimits
 from contour.dicom.slice_header import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, WANTED, Tag, Values
 from contour.dicom.uids import derived_uid
 from contour.services.audit_trail import AuditEvent, AuditTrail
-from contour.services.node.keyed import Keyed
 from contour.services.node.ledger import Ledger
 from contour.services.node.metrics import NodeMetrics
 from contour.services.node.settings import Caps

@@ -1,7 +1,7 @@
 """Names that tell nothing: keyed hashes of UIDs, so that no log and no file name leads to a patient.
 
 A plain hash of a UID can be found by hashing every UID of an archive; of a keyed one (HMAC, RFC 2104) only who has the
-node's secret can say whose it is.
+secret can say whose it is.
 """
 
 import hashlib
