@@ -22,7 +22,15 @@ from contour.core.planning_system import GENERIC, PlanningSystem
 from contour.core.protocol import Protocol, ProtocolStructure
 from contour.core.report import Finding, PackageUse, RunReport, Severity, StructureReport, report_to_json
 from contour.core.staging import staged
-from contour.core.structures import InterpretedType, Mask, Provenance, Structure, StructureSet, cropped_to_content
+from contour.core.structures import (
+    Expectation,
+    InterpretedType,
+    Mask,
+    Provenance,
+    Structure,
+    StructureSet,
+    cropped_to_content,
+)
 from contour.core.volume import Volume
 from contour.derived import derive_structures
 from contour.dicom.read_series import read_same_series, read_series
@@ -42,7 +50,9 @@ from contour.inference.predict import PredictOptions
 from contour.inference.steps import predict_with_steps
 from contour.languages import Language, local_name
 from contour.library import DRAWN_BY_VALUE
+from contour.qa.calibration import Calibration
 from contour.qa.completeness import Standing, standings, summary
+from contour.qa.expected import expectations, withheld
 from contour.qa.image import check_image
 from contour.qa.structures import check_structures, named_as_parts
 from contour.qa.view import check_sides, in_doubt, in_view, outside_view, refuse_other_site, refuse_turned
@@ -70,6 +80,8 @@ RUN_FILES = (RTSTRUCT_FILE, REPORT_FILE, PREVIEW_FILE, *SECOND_FILES, *PLACES.va
 SMOOTHING_PIXELS = 0.3
 DECIMATION_PIXELS = 0.1
 
+ABSENT_CODES = ("outside-view", "not-brought", "withheld")  # of what nobody is to look for
+
 NOTHING = (np.zeros((0, 0, 0), dtype=np.bool_), (0, 0, 0))  # a mask and where it starts
 
 Share = tuple[NetworkEngine, tuple[ProtocolStructure, ...]]  # a network, and what it is to draw
@@ -83,9 +95,9 @@ class RunOptions:
     `locator` is the coarse network that finds where in the body the image lies: see `draw_structures`. `targets` is the
     structure set with the targets that the protocol derives structures from. With `into`, an RTSTRUCT of the series,
     the result is a new version of that (`merge_rtstruct`). `second` is another image of the patient, for the structures
-    that the protocol has drawn there. `system` is the planning system that is to take the file,
-    `language` the one in which the report and the ROIs name structures beside TG-263. `also` names further files.
-    `uid_seed` and `now` are those of `WriteOptions`.
+    that the protocol has drawn there. `calibrations` say what agreement is to be expected at this site. `system` is the
+    planning system that is to take the file, `language` the one in which the report and the ROIs name structures beside
+    TG-263. `also` names further files. `uid_seed` and `now` are those of `WriteOptions`.
     """
 
     series_instance_uid: str | None = None
@@ -95,6 +107,7 @@ class RunOptions:
     targets: TargetSource | None = None
     into: Path | None = None
     second: SecondSource | None = None
+    calibrations: tuple[Calibration, ...] = ()
     system: PlanningSystem = GENERIC
     language: Language = Language.ENGLISH
     also: tuple[Export, ...] = ()
@@ -104,17 +117,21 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Given:
-    """What a person gives beside the image: targets on its grid, drawn by hand, and another image of the patient."""
+    """What a person gives beside the image: targets on its grid, drawn by hand, another image of the patient, and what
+    the networks' sureness was worth on the site's own cases.
+    """
 
     targets: tuple[Structure, ...] = ()
     second: Second | None = None
+    calibrations: tuple[Calibration, ...] = ()
 
 
 @dataclass(frozen=True)
 class Drawing:
     """What was drawn on an image, what a person should know about it, and what became of each structure.
 
-    `brought` is what came from another image, and how; None where none was given.
+    `brought` is what came from another image, and how; None where none was given. `expected` is the agreement to be
+    expected of structures, by name, where the site has calibrated it.
     """
 
     structures: StructureSet
@@ -122,6 +139,7 @@ class Drawing:
     packages: tuple[PackageUse, ...]
     standings: tuple[Standing, ...]
     brought: Brought | None = None
+    expected: dict[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,7 +205,7 @@ def contour_series(
                     read_contours(options.into), series
                 )  # what cannot be merged into shows before the work
         with clock.stage("draw"):
-            given = Given(targets, second)
+            given = Given(targets, second, options.calibrations)
             drawing = draw_structures(
                 series.volume, protocol, networks, locator=options.locator, given=given, progress=tell
             )
@@ -263,8 +281,11 @@ def draw_structures(
     members = _with_members(protocol, here.members)
     finishing = replace(protocol, structures=members, second_image=None, derived=(), doses=())
     ordered = tuple(drawn[rule.name] for rule in finishing.structures if rule.name in drawn)
+    expected, about_expected = expectations(ordered, given.calibrations)
+    ordered, about_withheld = _without_doubtful(ordered, finishing, expected)
+    findings += (*about_expected, *about_withheld)
     structures = StructureSet(protocol.name.upper()[:16], volume.geometry, ordered)
-    known_absent = frozenset(f.structure for f in findings if f.structure and f.code in ("outside-view", "not-brought"))
+    known_absent = frozenset(f.structure for f in findings if f.structure and f.code in ABSENT_CODES)
     findings += check_structures(structures, volume, finishing, known_absent)
     findings += check_sides(structures, here.location) if here.location else ()
     families = {family: tuple(rule.name for rule in rules) for family, rules in here.members.items()}
@@ -274,7 +295,16 @@ def draw_structures(
     finishing = replace(finishing, structures=(*finishing.structures, *derived.rules))
     structures, about = named_as_parts(structures, tuple(findings), finishing)
     uses = here.packages + (there.packages if there else ())
-    return Drawing(structures, about, uses, standings(structures, about, finishing), brought)
+    return Drawing(structures, about, uses, standings(structures, about, finishing), brought, expected)
+
+
+def _without_doubtful(
+    structures: tuple[Structure, ...], protocol: Protocol, expected: dict[str, Expectation]
+) -> tuple[tuple[Structure, ...], tuple[Finding, ...]]:
+    """Without what the protocol would rather not have, and a finding on each of these."""
+    rules = {rule.name: rule for rule in protocol.structures}
+    judged = [withheld(one, rules[one.name], expected.get(one.name)) for one in structures]
+    return tuple(one for one, _ in judged), tuple(finding for _, findings in judged for finding in findings)
 
 
 def _read(source: Path | SeriesFiles, options: RunOptions) -> ImageSeries:
@@ -590,6 +620,7 @@ def _line(
         state=standing.state,
         ends=standing.ends,
         local_name=local_name(structure.name, language),
+        expected=drawing.expected.get(whole_name(structure.name)),
     )
 
 

@@ -94,6 +94,29 @@ def write_report(
     return path
 
 
+def worst_pictures(
+    evaluation: Evaluation,
+    cases: Sequence[Path],
+    output: Path,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Picture, ...]:
+    """The worst case of each structure, from what `evaluate` left in `output`; cases without a folder are left out.
+
+    Raises:
+        InputRefused: as `write_report`.
+    """
+    folders = {path.name: path for path in cases}
+    shown = [one for one in shown_cases(evaluation, 1) if one.rank == 1 and one.score.case in folders]
+    found: list[Picture] = []
+    for place, result in enumerate(evaluation.cases):
+        (progress or _silent)(place / len(evaluation.cases))
+        of_case = [one for one in shown if one.score.case == result.case]
+        if of_case:
+            found += _pictures_of(result, folders[result.case], output, of_case).values()
+    return tuple(found)
+
+
 def shown_cases(evaluation: Evaluation, worst: int) -> tuple[ShownCase, ...]:
     """The `worst` cases of each structure, worst first, and its case in the middle; none twice.
 

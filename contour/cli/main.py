@@ -10,6 +10,7 @@ import typer
 
 from contour.cli.batch import batch
 from contour.cli.check import check
+from contour.cli.commission import commission_site
 from contour.cli.compare import compare
 from contour.cli.convert import to_nifti, to_rtstruct, to_seg
 from contour.cli.data_audit import data_audit
@@ -82,6 +83,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": doctor,
     "train": train,
     "evaluate": evaluate_cases,
+    "commission": commission_site,
     "export": export,
     "promote": promote,
 }

@@ -50,6 +50,7 @@ from contour.inference.session import Engine, SessionOptions, open_network
 from contour.languages import Language, column_title
 from contour.library import load_protocol, packages_for, packages_for_second
 from contour.pipeline import RUN_FILES, Run, RunOptions, contour_series
+from contour.qa.calibration import load_calibration
 from contour.second_image import SecondSource
 from contour.targets import TargetSource
 
@@ -84,6 +85,10 @@ def run_series(
         Path | None,
         typer.Option("--registration", help="With --mr: DICOM Spatial Registration of the two, instead of a search."),
     ] = None,
+    calibrations: Annotated[
+        list[Path],
+        typer.Option("--calibration", help="What to expect here, as `contour commission` learnt it; repeatable."),
+    ] = [],  # noqa: B006 - typer copies it
     into: Annotated[
         Path | None, typer.Option("--into", help="RTSTRUCT of the series: the result is a new version of it.")
     ] = None,
@@ -122,6 +127,7 @@ def run_series(
             targets=targets,
             into=into,
             second=beside,
+            calibrations=tuple(load_calibration(path) for path in calibrations),
             system=planning_system(tps, holes),
             language=language,
             also=tuple(also),
@@ -201,6 +207,8 @@ def _structures_table(run: Run, language: Language) -> Table:
         table.add_column(column_title(language))
     table.add_column("Volume ml", justify="right")
     table.add_column("Confidence", justify="right")
+    if run.drawing.expected:
+        table.add_column("Expected surface Dice")
     table.add_column("State")
     table.add_column("Findings")
     for structure, standing, line in zip(
@@ -210,7 +218,7 @@ def _structures_table(run: Run, language: Language) -> Table:
         confidence = "-" if line.confidence is None else number(line.confidence, 2)
         volume = number(line.volume_ml, 1) if line.drawn else "-"
         names = [line.name] if language is Language.ENGLISH else [line.name, line.local_name or ""]
-        table.add_row(
-            color_mark(structure.color_rgb), *map(escape, names), volume, confidence, standing.words, " ".join(codes)
-        )
+        expected = ([line.expected.words if line.expected else "-"]) if run.drawing.expected else []
+        cells = (*map(escape, names), volume, confidence, *expected, standing.words, " ".join(codes))
+        table.add_row(color_mark(structure.color_rgb), *cells)
     return table

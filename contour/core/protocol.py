@@ -26,11 +26,12 @@ class ProtocolStructure:
     the range outside which the structure is reported as implausible, `mean_hu` the same for its mean value on CT, and
     `min_confidence` the confidence below which a person is asked to look. `runs_on` says that the structure usually
     continues beyond the image, so that reaching its first or last slice is no surprise. `color_rgb` overrides the
-    nomenclature's colour.
+    nomenclature's colour. With `abstain_below` the structure is withheld where no better surface Dice than that is
+    expected of it by the site's calibration, or, without one, where the network's confidence is lower.
 
     Raises:
         ValueError: a range that is not finite or whose first value is above the second, a negative component, a
-            confidence outside 0 to 1, or a colour outside 0 to 255.
+            confidence or an expectation outside 0 to 1, or a colour outside 0 to 255.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ProtocolStructure:
     volume_ml: tuple[float, float] | None = None
     mean_hu: tuple[float, float] | None = None
     min_confidence: float = 0.7
+    abstain_below: float | None = None
     runs_on: bool = False
     color_rgb: tuple[int, int, int] | None = None
 
@@ -52,6 +54,8 @@ class ProtocolStructure:
                 raise ValueError(f"{name} {limits} of {self.name}: the first value must not be above the second")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence {self.min_confidence} of {self.name}: from 0 to 1")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below {self.abstain_below} of {self.name}: from 0 to 1")
         if not (isfinite(self.min_component_ml) and self.min_component_ml >= 0):
             raise ValueError(f"min_component_ml {self.min_component_ml} of {self.name}: finite and at least 0")
         if self.color_rgb is not None and not all(0 <= c <= 255 for c in self.color_rgb):

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from contour.core.errors import ConfigError
+from contour.core.structures import Expectation
 
 
 class Severity(StrEnum):
@@ -25,6 +26,7 @@ class State(StrEnum):
     OUTSIDE = "outside"
     NOT_FOUND = "not-found"
     NOT_MADE = "not-made"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class StructureReport:
     """One line of the table: what was drawn, and what became of what the protocol asks for.
 
     `ends` names the sides of the image that the structure goes on beyond. `doses` are published limits that the
-    protocol quotes for it. `local_name` is its name in the run's language, where that is not English.
+    protocol quotes for it. `local_name` is its name in the run's language, where that is not English. `expected` is the
+    agreement to be expected by the site's calibration, where there is one.
     """
 
     name: str
@@ -59,6 +62,7 @@ class StructureReport:
     state: State = State.WHOLE
     ends: tuple[str, ...] = ()
     local_name: str | None = None
+    expected: Expectation | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ def _structure_from(content: dict[str, Any]) -> StructureReport:
     findings = tuple(_finding_from(finding) for finding in content.pop("findings"))
     doses, ends = tuple(content.pop("doses", ())), tuple(content.pop("ends", ()))
     state = State(content.pop("state", State.WHOLE))
-    return StructureReport(findings=findings, doses=doses, ends=ends, state=state, **content)
+    stated = content.pop("expected", None)
+    expected = Expectation(**stated) if stated else None
+    return StructureReport(findings=findings, doses=doses, ends=ends, state=state, expected=expected, **content)
 
 
 def _registration_from(content: dict[str, Any]) -> RegistrationUse:

@@ -18,6 +18,7 @@ _IN_WORDS = {
     State.OUTSIDE: "outside the image",
     State.NOT_FOUND: "not found",
     State.NOT_MADE: "not made",
+    State.WITHHELD: "withheld",
 }
 
 
@@ -66,6 +67,8 @@ def summary(found: tuple[Standing, ...]) -> str:
 def _state(structure: Structure, codes: set[str], *, runs_on: bool) -> State:
     if "outside-view" in codes:
         return State.OUTSIDE
+    if "withheld" in codes:
+        return State.WITHHELD
     if codes & {"not-derived", "not-brought"}:
         return State.NOT_MADE
     if structure.empty:
