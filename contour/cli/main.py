@@ -36,6 +36,7 @@ from contour.cli.models_import import (
     import_onnx_model,
     import_totalsegmentator_models,
 )
+from contour.cli.monitor import monitor
 from contour.cli.node_audit import verify_trail
 from contour.cli.node_check import check_settings
 from contour.cli.node_fetch import fetch_study
@@ -80,6 +81,7 @@ COMMANDS: Mapping[str, Command] = {
     "merge": merge,
     "interpolate": interpolate,
     "worker": worker,
+    "monitor": monitor,
     "doctor": doctor,
     "train": train,
     "evaluate": evaluate_cases,

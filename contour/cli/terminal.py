@@ -30,6 +30,7 @@ STAGES = (
     ("build", "Build cases"),
     ("identities", "Read identities"),
     ("deidentify", "De-identify"),
+    ("returned", "Compare returned sets"),
 )
 
 
