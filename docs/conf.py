@@ -1,6 +1,6 @@
 """How Sphinx builds the site: `python -m sphinx -W --keep-going docs build/docs`, and open build/docs/index.html.
 
-The pages are Markdown. Three of them hold a line `@@NAME@@`, which what the code says of itself takes the place of.
+The pages are Markdown. Some of them hold a line `@@NAME@@`, which what the code says of itself takes the place of.
 Nothing is fetched, neither in the building nor by the pages: the site opens from a file system without a network.
 """
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 from contour import __version__  # noqa: E402
 from scripts.docs.commands import commands_page  # noqa: E402
 from scripts.docs.configuration import configuration_page  # noqa: E402
+from scripts.docs.conformance import policy_table, provider_table, user_table  # noqa: E402
 from scripts.docs.layers import layers_diagram, layers_table  # noqa: E402
 
 project = "contour"
@@ -43,6 +44,9 @@ pygments_style = "friendly"
 GENERATED: dict[str, Callable[[], str]] = {
     "@@COMMANDS@@": commands_page,
     "@@CONFIGURATION@@": configuration_page,
+    "@@PROVIDER@@": provider_table,
+    "@@USER@@": user_table,
+    "@@POLICY@@": policy_table,
     "@@LAYERS@@": lambda: f"{layers_diagram(ROOT / 'pyproject.toml')}\n\n{layers_table(ROOT / 'pyproject.toml')}",
 }
 

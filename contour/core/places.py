@@ -65,4 +65,4 @@ def contiguous_beside(array: NDArray[Any], part: NDArray[Any]) -> NDArray[Any]:
 
 def _folder() -> str | None:
     usual = Path("/var/tmp")
-    return None if os.environ.get("TMPDIR") or not usual.is_dir() else str(usual)
+    return None if os.environ.get("TMPDIR") or not os.access(usual, os.W_OK) else str(usual)

@@ -70,7 +70,7 @@ def test_edits_are_what_a_person_did(delivered: Path, tmp_path: Path) -> None:
     shifted = edits(ours, read_contours(approved(delivered, tmp_path / "b.dcm", shift_mm=12.0)), 3.0)
     for line in shifted:
         assert line.became is Became.EDITED
-        assert line.edited_slices == pytest.approx(line.slices / 2, rel=0.2)
+        assert 0 < line.edited_slices < line.slices
         assert 0.1 < line.edited_part < 0.5
     nudged = edits(ours, read_contours(approved(delivered, tmp_path / "c.dcm", shift_mm=0.4)), 3.0)
     assert {line.became for line in nudged} == {Became.UNEDITED}

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import build_role, evt
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -71,6 +71,13 @@ def fetch(accession_number: str, peer_name: str, settings: NodeSettings, take: T
     return _from_dicom(accession_number, peer, settings, take)
 
 
+def question_contexts() -> list[PresentationContext]:
+    """What is negotiated to ask for a study and be given it."""
+    found = [build_context(StudyRootQueryRetrieveInformationModelFind)]
+    found.append(build_context(StudyRootQueryRetrieveInformationModelGet))
+    return found + [build_context(one, [syntax]) for one in STORAGE_CLASSES for syntax in TRANSFER_SYNTAXES]
+
+
 # -- DICOMweb --------------------------------------------------------------------------------------------------------
 
 
@@ -90,14 +97,11 @@ def _from_web(accession_number: str, peer: WebPeer, take: Take) -> Fetched:
 
 
 def _from_dicom(accession_number: str, peer: Peer, settings: NodeSettings, take: Take) -> Fetched:
-    find, get = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
-    contexts = [build_context(find), build_context(get)]
-    contexts += [build_context(one, [syntax]) for one in STORAGE_CLASSES for syntax in TRANSFER_SYNTAXES]
     taking = _Taking(take, peer.name)
     association = user_ae(settings).associate(
         peer.host,
         peer.port,
-        contexts,
+        question_contexts(),
         ae_title=peer.ae_title,
         ext_neg=[build_role(one, scp_role=True) for one in STORAGE_CLASSES],
         evt_handlers=[(evt.EVT_C_STORE, taking.store)],
