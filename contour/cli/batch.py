@@ -28,6 +28,7 @@ from contour.cli.options import (
     ProtocolFolders,
     System,
     Threads,
+    known_protocols,
 )
 from contour.cli.run import DEFAULT_PROTOCOL
 from contour.cli.terminal import messages, output, print_json
@@ -52,7 +53,9 @@ def batch(
     output_folder: Annotated[
         Path, typer.Option("--output", "-o", help="Where the results go; that of an earlier run goes on.")
     ],
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Name or YAML file.")] = DEFAULT_PROTOCOL,
+    protocol: Annotated[
+        str, typer.Option("--protocol", "-p", autocompletion=known_protocols, help="Name or YAML file.")
+    ] = DEFAULT_PROTOCOL,
     queue: Annotated[
         str | None,
         typer.Option(

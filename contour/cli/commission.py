@@ -22,6 +22,7 @@ from contour.cli.options import (
     Overwrite,
     ProtocolFolders,
     Threads,
+    known_protocols,
     open_locator,
     session_options,
 )
@@ -46,7 +47,9 @@ def commission_site(
         Path,
         typer.Option("--output", "-o", help="Folder of the run, the baseline; what is done there is not done again."),
     ],
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Name or YAML file.")],
+    protocol: Annotated[
+        str, typer.Option("--protocol", "-p", autocompletion=known_protocols, help="Name or YAML file.")
+    ],
     limits: Annotated[str, typer.Option("--limits", help="What is asked: head, thorax, or a YAML file of your own.")],
     against: Annotated[
         Path | None, typer.Option("--against", help="Folder of an earlier run: what became worse?")

@@ -150,7 +150,7 @@ IMPORTS: Mapping[str, Command] = {
 
 def build_app() -> typer.Typer:
     """The application with all its commands."""
-    app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
     _add(app, COMMANDS)
     groups = {name: _group(about, commands) for name, (about, commands) in GROUPS.items()}
     groups["models"].add_typer(_group("Networks that others trained become packages.", IMPORTS), name="import")

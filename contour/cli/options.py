@@ -17,7 +17,18 @@ from contour.exports import Export
 from contour.inference.engine import NetworkEngine
 from contour.inference.session import Engine, SessionOptions, open_network
 from contour.languages import Language
-from contour.library import load_planning_system, locator_for
+from contour.library import load_planning_system, locator_for, planning_system_files, protocol_files
+
+
+def known_protocols(incomplete: str) -> list[str]:
+    """For the shell: the protocols that ship and begin so."""
+    return [path.stem for path in protocol_files() if path.stem.startswith(incomplete)]
+
+
+def known_systems(incomplete: str) -> list[str]:
+    """For the shell: the planning systems that ship and begin so."""
+    return [path.stem for path in planning_system_files() if path.stem.startswith(incomplete)]
+
 
 SeriesFolder = Annotated[Path, typer.Option("--series", "-s", help="Folder of the image series.")]
 SeriesUid = Annotated[
@@ -49,7 +60,12 @@ Holes = Annotated[
 ]
 System = Annotated[
     str,
-    typer.Option("--tps", envvar="CONTOUR_TPS", help="Planning system that takes the file: a name or a YAML file."),
+    typer.Option(
+        "--tps",
+        envvar="CONTOUR_TPS",
+        autocompletion=known_systems,
+        help="Planning system that takes the file: a name or a YAML file.",
+    ),
 ]
 Locate = Annotated[
     bool,

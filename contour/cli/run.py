@@ -25,6 +25,7 @@ from contour.cli.options import (
     SeriesUid,
     System,
     Threads,
+    known_protocols,
     memory_bound,
     open_checkpoint,
     open_locator,
@@ -60,7 +61,13 @@ DEFAULT_PROTOCOL = "thorax_oar"
 def run_series(
     series_folder: Annotated[Path, typer.Argument(help="Folder of the image series, as exported.")],
     protocol: Annotated[
-        str | None, typer.Option("--protocol", "-p", help=f"Name or YAML file; by default {DEFAULT_PROTOCOL}.")
+        str | None,
+        typer.Option(
+            "--protocol",
+            "-p",
+            autocompletion=known_protocols,
+            help=f"Name or YAML file; by default {DEFAULT_PROTOCOL}.",
+        ),
     ] = None,
     output_folder: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the files go; by default NAME-contours here.")

@@ -99,9 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     country = load_config(arguments.settings, Country)
     print(f"{sum(country.volumes):,.0f} cases a year in {country.centres} centres\n")
-    print(
-        "| machines | processors in all | busy in working hours | median | 95 % | 99 % | longest | over an hour |"
-    )
+    print("| machines | processors in all | busy in working hours | median | 95 % | 99 % | longest | over an hour |")
     print("|---|---|---|---|---|---|---|---|")
     for plan in plans(country.centres):
         tally = simulate(country, plan, arguments.years)

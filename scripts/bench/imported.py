@@ -1,14 +1,15 @@
 """An imported package beside nnU-Net's own predictor with the same weights: how alike they draw, how fast, how large.
 
     python -m scripts.bench.imported MODEL_FOLDER IMAGE ... --python PYTHON_OF_NNUNET [--fold 0] [--single]
+        [--engine cpu openvino openvino-bf16] [--overlap 0.5 0.25]
 
 MODEL_FOLDER is a trained-model folder of nnU-Net v2, PYTHON_OF_NNUNET the interpreter of an environment that has it,
-and each IMAGE a CT: a NIfTI file or a folder with one DICOM series. The package is made anew. Both contenders begin
-with the image in memory, canonically oriented, and with the network loaded, and end with masks on the image's grid.
-Both run on the processor with the same number of threads, one after the other, each in a process of its own, and
-nnU-Net does not mirror. Dice is between the two drawings, per structure; on a structure that both leave out it is 1.
-nnU-Net adds up logits in half precision, in which patches that barely count round away; with `--single` it adds in
-single precision.
+and each IMAGE a CT: a NIfTI file or a folder with one DICOM series. The package is made anew. All contenders begin with
+the image in memory, canonically oriented, and with the network loaded, and end with masks on the image's grid. They run
+on the processor with the same number of threads, one after the other, each in a process of its own, and nnU-Net does
+not mirror. Dice is between the two drawings, per structure; on a structure that both leave out it is 1. `contour` runs
+once in each engine with each overlap of patches; nnU-Net's overlap is a half. nnU-Net adds up logits in half precision,
+in which patches that barely count round away; with `--single` it adds in single precision.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("--fold", nargs="+", default=["0"])
     parser.add_argument("--checkpoint", default="checkpoint_final.pth")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--engine", type=Engine, nargs="+", default=[Engine.CPU])
+    parser.add_argument("--overlap", type=float, nargs="+", default=[0.5])
     parser.add_argument("--single", action="store_true", help="nnU-Net's sums in single precision")
     parser.add_argument("--whole-image", action="store_true", help="run patches outside the body too")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -94,24 +98,37 @@ def compare(image: Path, names: list[str], arguments: argparse.Namespace, work: 
     ]
     peer_command += ["single" if arguments.single else "half", *arguments.fold]
     peer = outcome([str(part) for part in peer_command], environment)
-    command = [sys.executable, "-m", "scripts.bench.imported", str(arguments.model), str(image), "--work", str(work)]
-    command += ["--threads", str(arguments.threads), *(["--whole-image"] if arguments.whole_image else [])]
-    ours = outcome(command, environment)
-    a, b = load_drawn(work / "peer.npz"), load_drawn(work / "contour.npz")
-    dice = {name: agreement(x, y) for name, x, y in zip(names, a, b, strict=True)}
-    print(f"{image}: least Dice {min(dice.values()):.5f}")
-    for (name, value), x in zip(dice.items(), a, strict=True):
-        print(f"  {name:16s} {value:.5f}  {int(x.sum())} voxels")
-    for name, one in (("nnU-Net", peer), ("contour", ours)):
+    theirs = load_drawn(work / "peer.npz")
+    print(f"{image}\n  nnU-Net: {said(peer)}", flush=True)
+    for engine, overlap in product(arguments.engine, arguments.overlap):
+        command = [
+            sys.executable,
+            "-m",
+            "scripts.bench.imported",
+            str(arguments.model),
+            str(image),
+            "--work",
+            str(work),
+        ]
+        command += ["--threads", str(arguments.threads), *(["--whole-image"] if arguments.whole_image else [])]
+        ours = outcome([*command, "--engine", engine, "--overlap", str(overlap)], environment)
+        drawn = load_drawn(work / "contour.npz")
+        dice = {name: agreement(x, y) for name, x, y in zip(names, theirs, drawn, strict=True)}
+        print(f"  contour, {engine}, overlap {overlap:g}: {said(ours)}")
         print(
-            f"  {name}: {one.seconds:.1f} s, {one.processor_seconds:.1f} processor s, peak {one.peak_gb:.2f} GB, "
-            f"weights {one.bytes / 1e6:.1f} MB"
+            f"    nnU-Net takes {peer.seconds / ours.seconds:.2f} of the time, "
+            f"{peer.processor_seconds / ours.processor_seconds:.2f} of the processors', "
+            f"{peer.peak_gb / ours.peak_gb:.2f} of the memory, {peer.bytes / ours.bytes:.2f} of the disk"
         )
-    print(
-        f"  nnU-Net / contour: time {peer.seconds / ours.seconds:.2f}, processor "
-        f"{peer.processor_seconds / ours.processor_seconds:.2f}, memory {peer.peak_gb / ours.peak_gb:.2f}, "
-        f"disk {peer.bytes / ours.bytes:.2f}",
-        flush=True,
+        for (name, value), x in zip(dice.items(), theirs, strict=True):
+            print(f"      {name:16s} {value:.5f}  {int(x.sum())} voxels")
+        print(f"      least Dice {min(dice.values()):.5f}", flush=True)
+
+
+def said(one: Outcome) -> str:
+    return (
+        f"{one.seconds:.1f} s, {one.processor_seconds:.1f} processor s, peak {one.peak_gb:.2f} GB, "
+        f"weights {one.bytes / 1e6:.1f} MB"
     )
 
 
@@ -126,9 +143,9 @@ def contend(arguments: argparse.Namespace) -> None:
     """Our side: draw what is in `work`, and print what it took."""
     volume = read_volume(arguments.work)
     package = load_package(arguments.work / PACKAGE)
-    network = open_network(package, SessionOptions(engine=Engine.CPU, threads=arguments.threads))
+    network = open_network(package, SessionOptions(engine=arguments.engine[0], threads=arguments.threads))
     started, processor = time.perf_counter(), time.process_time()
-    options = PredictOptions(body_only=not arguments.whole_image)
+    options = PredictOptions(overlap=arguments.overlap[0], body_only=not arguments.whole_image)
     found = predict(network, volume, network.manifest.names, options=options)
     seconds, processor_seconds = time.perf_counter() - started, time.process_time() - processor
     drawn = np.zeros((len(found), *volume.geometry.shape_zyx), dtype=bool)

@@ -505,3 +505,15 @@ def test_a_stopped_run_leaves_nothing(
     assert process.wait(timeout=60) == 128 + number
     assert time.monotonic() - started < 60
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("contour dat", "data"), ("contour run --mem", "--memory"), ("contour run -p thorax_s", "thorax_sbrt")],
+)
+def test_the_shell_completes_commands_options_and_protocols(typed: str, offered: str) -> None:
+    words = typed.split()
+    asked = {"_CONTOUR_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+    command = [sys.executable, "-c", "from contour.cli.main import run; run()"]
+    told = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert offered in told.stdout.split()
