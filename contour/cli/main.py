@@ -29,7 +29,16 @@ from contour.cli.failures import ExitCode, exit_code, print_failure
 from contour.cli.interpolate import interpolate
 from contour.cli.jobs import cancel_jobs, list_jobs, retry_jobs, show_job
 from contour.cli.merge import merge
-from contour.cli.models import install_models, list_models, pack_model, remove_model, show_model, verify_models
+from contour.cli.models import (
+    install_models,
+    list_models,
+    make_signing_keys,
+    pack_model,
+    remove_model,
+    show_model,
+    sign_model,
+    verify_models,
+)
 from contour.cli.models_import import (
     import_monai_model,
     import_nnunet_model,
@@ -109,6 +118,8 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
             "install": install_models,
             "remove": remove_model,
             "pack": pack_model,
+            "keys": make_signing_keys,
+            "sign": sign_model,
         },
     ),
     "jobs": (

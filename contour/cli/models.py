@@ -15,7 +15,17 @@ from contour.cli.terminal import messages, output, print_json
 from contour.core.errors import ConfigError, PackageError
 from contour.inference.package_file import SUFFIX, install, pack, package_sources, remove, verify_file
 from contour.inference.session import verify_package
+from contour.inference.signatures import check_signature, make_keys, sign
 from contour.library import all_packages, find_package
+
+Trusted = Annotated[
+    Path | None,
+    typer.Option(
+        "--trusted",
+        envvar="CONTOUR_TRUSTED_KEYS",
+        help="Folder of public keys: package files must be signed by one of them.",
+    ),
+]
 
 
 def list_models(models: ModelFolders = [], as_json: Json = False) -> None:  # noqa: B006 - typer copies it
@@ -72,12 +82,16 @@ def verify_models(
     sha256: Annotated[
         str | None, typer.Option("--sha256", help="What the checksum of the package file must be.")
     ] = None,
+    trusted: Trusted = None,
 ) -> None:
     """Check a package to the end: files, checksum, network, and one patch through it. Exit code 2 if one fails."""
     folders = tuple(models)
     if package is not None and (package.endswith(SUFFIX) or Path(package).is_file()):
+        signed = _signed(Path(package), trusted)
         manifest = verify_file(Path(package), sha256).manifest
-        output().print(f"[bold green]whole[/] {escape(package)}: {manifest.name} {manifest.version}", soft_wrap=True)
+        output().print(
+            f"[bold green]whole[/] {escape(package)}: {manifest.name} {manifest.version}{signed}", soft_wrap=True
+        )
         return
     chosen = (find_package(package, folders),) if package else all_packages(folders)
     failed = False
@@ -109,18 +123,22 @@ def install_models(
     sources: Annotated[list[Path], typer.Argument(help="Package files, packages' folders, or folders that hold some.")],
     into: Annotated[Path, typer.Option("--into", help="Folder of packages that they are put into.")],
     sha256: Annotated[str | None, typer.Option("--sha256", help="What the checksum of the file must be.")] = None,
+    trusted: Trusted = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Put packages where `--models` finds them, each checked to the end first. Nothing is fetched from a network."""
     found = [source for place in sources for source in package_sources(place)]
     if sha256 is not None and (len(found) != 1 or found[0].is_dir()):
         raise ConfigError("--sha256", f"{len(found)} packages to install", "one package file")
+    # All of them before the first is put in place.
+    signed = {source: _signed(source, trusted) for source in found}
     for source in found:
         installed = install(source, into, sha256=sha256, overwrite=overwrite)
         manifest = installed.package.manifest
         instead = f", instead of {installed.replaced}" if installed.replaced else ""
         output().print(
-            f"[bold green]installed[/] {manifest.name} {escape(manifest.version)}{escape(instead)}", soft_wrap=True
+            f"[bold green]installed[/] {manifest.name} {escape(manifest.version)}{escape(instead)}{signed[source]}",
+            soft_wrap=True,
         )
 
 
@@ -131,3 +149,29 @@ def remove_model(
     """Take a package out of a folder of your own."""
     version = remove(package, models)
     output().print(f"[bold]removed[/] {package} {escape(version)} from {escape(str(models))}", soft_wrap=True)
+
+
+def make_signing_keys(
+    private: Annotated[Path, typer.Argument(help="File for the private key; the public one lies beside it.")],
+) -> None:
+    """Make a pair of keys to sign packages with: the private one stays with you, the public one is given away."""
+    public = make_keys(private)
+    output().print(f"[bold green]Written[/] {escape(str(private))}, {escape(str(public))}", soft_wrap=True)
+
+
+def sign_model(
+    package: Annotated[Path, typer.Argument(help="Package file, as `models pack` makes it.")],
+    key: Annotated[Path, typer.Option("--key", help="Your private key.")],
+) -> None:
+    """Sign a package file: the signature lies beside it and travels with it."""
+    verify_file(package)
+    output().print(f"[bold green]Written[/] {escape(str(sign(package, key)))}", soft_wrap=True)
+
+
+def _signed(source: Path, trusted: Path | None) -> str:
+    """Who signed, in words, where signatures are asked for."""
+    if trusted is None:
+        return ""
+    if source.is_dir():
+        raise PackageError(str(source), "is a folder, which nobody can sign", f"a signed package file ({SUFFIX})")
+    return f", signed by {escape(check_signature(source, trusted))}"
