@@ -320,7 +320,7 @@ class _Report:
     def _first_page(self) -> Figure:
         page, words = Figure(figsize=_A4_INCH), self.words
         page.text(0.08, 0.90, "\n".join(wrap(words.title, 46)), fontsize=17, weight="bold")
-        page.text(0.08, 0.86, "\n".join(wrap(f"{words.lead} {self.outcome()}", 88)), fontsize=11, va="top")
+        page.text(0.08, 0.86, "\n".join(wrap(f"{words.lead} {self.outcome()}", 78)), fontsize=11, va="top")
         y = 0.76
         for name, value in self.facts():
             titles, lines = wrap(name, 25), wrap(value, 66)

@@ -59,7 +59,13 @@ def monitor(
     copied = collect(found.for_training, returned, images, collect_to) if collect_to and images else None
     if as_json:
         lines = {
-            name: {"sets": len(edited), "edited_part": sum(one.edited_part for one in edited) / len(edited)}
+            name: {
+                "sets": len(edited),
+                "edited_part": sum(one.edited_part for one in edited) / len(edited),
+                "surface_dice": sum(one.surface_dice for one in edited) / len(edited),
+                "edited_slices": sum(one.edited_slices for one in edited),
+                "slices": sum(one.slices for one in edited),
+            }
             for name, edited in found.lines.items()
         }
         print_json({"sets": len(found.returned), "flags": found.flags, "structures": lines, "left_out": len(left_out)})

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from contour.services.monitor.charts import (
 from contour.services.monitor.edits import Became, StructureEdit, edits
 from contour.services.monitor.records import Records, ReturnedSet
 from contour.services.monitor.report import Monitoring, write_monitor
+from contour.services.monitor.run import take_in
 
 Contour = Callable[..., int]
 
@@ -102,6 +104,40 @@ def test_approved_sets_are_measured_once_and_others_left_out(
     (out / "returned.jsonl").write_bytes(before.replace(b"tiny", b"tony"))
     with pytest.raises(ConfigError, match="the trail as it was written"):
         Records(out / "returned.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("hours", "stated", "seconds"),
+    [
+        (0, "HHMMSS", 0.0),
+        (2, "HHMM", 7200.0),
+        (2, "HH", 7200.0),
+        (2, "HHMMSS.5", 7200.0),
+        (-2, "HHMM", None),
+        (2, "", None),
+    ],
+)
+def test_haste_is_known_where_a_review_is_stated(
+    delivered: Path, tmp_path: Path, hours: int, stated: str, seconds: float | None
+) -> None:
+    run, back = tmp_path / "run", tmp_path / "back.dcm"
+    shutil.copytree(delivered, run)
+    dataset = pydicom.dcmread(run / "rtstruct.dcm")
+    dataset.StructureSetDate, dataset.StructureSetTime = "20260302", "100000"
+    dataset.save_as(run / "rtstruct.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.ApprovalStatus, dataset.ReviewDate = "APPROVED", "20260302"
+    time = f"{10 + hours:02d}0000.5"
+    dataset.ReviewTime = time[: len(stated)]
+    dataset.save_as(back)
+    records = Records(tmp_path / "records.jsonl")
+    folder = tmp_path / "returned"
+    folder.mkdir()
+    back.rename(folder / "back.dcm")
+    take_in(folder, run, records, 3.0, any_status=False, progress=lambda _, __: None)
+    (found,) = records.returned()
+    assert found.seconds == seconds
+    assert found.unedited
 
 
 def returned(number: int, part: float, package: str = "p 1", seconds: float | None = None) -> ReturnedSet:

@@ -15,7 +15,7 @@ RETURNED = "returned"
 class ReturnedSet:
     """An approved set: which delivery it answers, when it was approved (YYYYMMDDHHMMSS), and what was changed.
 
-    `seconds` is what lay between the delivery and the last change or review, None where the file tells neither.
+    `seconds` is what lay between the delivery and the review, None where the file states no date and time of one.
     """
 
     approved_uid: str

@@ -106,7 +106,8 @@ def _measured(
     sets = [pair for pair in sets if pair[0].sop_instance_uid != approved.sop_instance_uid]
     if not sets:
         return "it is what was delivered, itself"
-    changed = max(_changed_at(approved), f"{header.get('ReviewDate', '')}{header.get('ReviewTime', '')}"[:14])
+    reviewed = _moment(str(header.get("ReviewDate", "") or ""), str(header.get("ReviewTime", "") or ""))
+    changed = max(_changed_at(approved), reviewed or "")
     before = [pair for pair in sets if _changed_at(pair[0]) <= changed] or sets
     contents, delivery = max(before, key=lambda pair: _changed_at(pair[0]))
     return ReturnedSet(
@@ -116,21 +117,35 @@ def _measured(
         package=", ".join(f"{use.name} {use.version}" for use in delivery.report.packages),
         protocol=delivery.report.protocol,
         approved_at=changed,
-        seconds=_seconds_between(_changed_at(contents), changed),
+        seconds=_seconds_between(_changed_at(contents), reviewed),
         structures=edits(contents, approved, tolerance_mm),
     )
 
 
 def _changed_at(contents: RtstructContents) -> str:
-    return f"{contents.structure_set_date}{contents.structure_set_time}"[:14].ljust(14, "0")
+    """When the content of a set was last changed, as far as it says: YYYYMMDDHHMMSS, later parts 0 where not stated."""
+    date, time = contents.structure_set_date, contents.structure_set_time
+    return _moment(date, time) or date.ljust(14, "0")[:14]
 
 
-def _seconds_between(first: str, second: str) -> float | None:
+def _moment(date: str, time: str) -> str | None:
+    """YYYYMMDDHHMMSS of a date and a time without its minutes or seconds (PS3.5 6.2, TM); None where there is no time."""
+    digits = time.partition(".")[0].strip()
+    if not (len(date) == 8 and date.isdigit() and digits.isdigit() and len(digits) in (2, 4, 6)):
+        return None
+    return date + digits.ljust(6, "0")
+
+
+def _seconds_between(delivered: str, reviewed: str | None) -> float | None:
+    """None where no review is stated, or one before the delivery: clocks of two systems may differ."""
+    if reviewed is None:
+        return None
     try:
-        times = [datetime.strptime(text, "%Y%m%d%H%M%S") for text in (first, second)]
+        first, second = (datetime.strptime(text, "%Y%m%d%H%M%S") for text in (delivered, reviewed))
     except ValueError:
         return None
-    return (times[1] - times[0]).total_seconds()
+    seconds = (second - first).total_seconds()
+    return seconds if seconds >= 0 else None
 
 
 def collect(chosen: tuple[ReturnedSet, ...], returned: Path, images: Path, folder: Path) -> int:
