@@ -129,7 +129,7 @@ def _changed_at(contents: RtstructContents) -> str:
 
 
 def _moment(date: str, time: str) -> str | None:
-    """YYYYMMDDHHMMSS of a date and a time without its minutes or seconds (PS3.5 6.2, TM); None where there is no time."""
+    """YYYYMMDDHHMMSS of a date and a time that may lack minutes and seconds (PS3.5 6.2, TM); None without a time."""
     digits = time.partition(".")[0].strip()
     if not (len(date) == 8 and date.isdigit() and digits.isdigit() and len(digits) in (2, 4, 6)):
         return None
