@@ -49,6 +49,7 @@ class Verdict(StrEnum):
     MET_NOT_SHOWN = "met, not shown"  # the median is within, the end of its interval is not
     NOT_MET = "not met"
     TOO_FEW = "too few patients"
+    NOT_JUDGED = "not judged"  # it has a limit, but no case has it or the protocol does not draw it
     NO_LIMIT = "no limit"
 
 
@@ -190,7 +191,7 @@ class Commissioning:
 
     @property
     def passed(self) -> bool:
-        """Whether every structure with a limit meets it, on cases that no network has seen."""
+        """Whether every structure that the limits name meets its own, on cases that no network has seen."""
         limited = [line for line in self.verdicts if line.verdict is not Verdict.NO_LIMIT]
         met = all(line.verdict in (Verdict.MET, Verdict.MET_NOT_SHOWN) for line in limited)
         return bool(limited) and met and not self.seen and not any(change.worse for change in self.changes)
@@ -237,7 +238,7 @@ def commission(
         patients=evaluation.patients,
         refused=sum(case.failure is not None for case in evaluation.cases),
         seen=sum(case.seen for case in evaluation.cases),
-        verdicts=tuple(_verdict(line, limits) for line in evaluation.structures),
+        verdicts=_verdicts(evaluation, limits),
         calibrated=calibrated,
         against=None if against is None else against.name,
         changes=() if against is None else _changes(evaluation, _earlier(against)),
@@ -299,6 +300,15 @@ def _points(evaluation: Evaluation) -> list[tuple[StructureCalibration | TooFew,
 def _calibrates(score: CaseScore) -> bool:
     """Drawn by a network, and by a person: what was not drawn says so itself."""
     return score.counts and score.sureness is not None and score.agreement is not None and score.agreement.test_ml > 0
+
+
+def _verdicts(evaluation: Evaluation, limits: CommissionLimits) -> tuple[StructureVerdict, ...]:
+    """Those of what was compared, then what has a limit and was not: a limit that nothing was held against is not met."""
+    judged = tuple(_verdict(line, limits) for line in evaluation.structures)
+    left = [name for name in limits.structures if name not in {line.structure for line in judged}]
+    return judged + tuple(
+        StructureVerdict(name, Verdict.NOT_JUDGED, 0, 0, 0, (), limits.structures[name].asked) for name in left
+    )
 
 
 def _verdict(line: StructureSummary, limits: CommissionLimits) -> StructureVerdict:

@@ -44,6 +44,7 @@ _TONES = {
     Verdict.MET_NOT_SHOWN: Tone.INFO,
     Verdict.NOT_MET: Tone.STOP,
     Verdict.TOO_FEW: Tone.CHECK,
+    Verdict.NOT_JUDGED: Tone.STOP,
     Verdict.NO_LIMIT: Tone.PLAIN,
 }
 

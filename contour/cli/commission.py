@@ -37,6 +37,7 @@ _COLORS = {
     Verdict.MET_NOT_SHOWN: "cyan",
     Verdict.NOT_MET: "bold red",
     Verdict.TOO_FEW: "yellow",
+    Verdict.NOT_JUDGED: "bold red",
     Verdict.NO_LIMIT: "dim",
 }
 

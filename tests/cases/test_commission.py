@@ -17,6 +17,7 @@ from contour.cases.commission import (
     commission,
     load_limits,
 )
+from contour.cases.commission_report import write_commission
 from contour.cases.evaluation import Evaluation, load_evaluation
 from contour.cases.store import Case, CaseRecord, CaseStructure, Status, save_case
 from contour.config import save_config, shipped_folder
@@ -135,6 +136,20 @@ def test_a_limit_that_is_not_met_is_exit_code_3(
     assert contour(*arguments, "--limits", tmp_path / "hard.yaml", "--language", "ru") == 3
     assert (run / "cases" / "c0.json").stat().st_mtime_ns == before  # nothing is drawn twice
     assert "не соблюдён" in (run / "commission.html").read_text(encoding="utf-8")
+
+
+def test_a_limit_that_no_case_was_held_against_is_not_met(run: Path, limits_file: Path, tmp_path: Path) -> None:
+    evaluation, limits = load_evaluation(run), load_limits(str(limits_file))
+    more = replace(limits, structures={**limits.structures, "Heart": AcceptanceLimit(least_dice=0.1)})
+    (tmp_path / "evaluation.json").write_bytes((run / "evaluation.json").read_bytes())
+    made = commission(evaluation, tmp_path, more)
+    assert [(line.structure, line.verdict) for line in made.verdicts] == [
+        ("Lungs", Verdict.MET),
+        ("Heart", Verdict.NOT_JUDGED),
+    ]
+    assert not made.passed
+    page, _ = write_commission(made, evaluation, tmp_path)
+    assert "no case has it" in page.read_text(encoding="utf-8")
 
 
 def test_what_became_worse_than_the_baseline_is_said(run: Path, limits_file: Path, tmp_path: Path) -> None:

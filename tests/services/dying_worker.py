@@ -142,6 +142,16 @@ def run_slow_worker(keeper: Connection, url: str, name: str, options: WorkerOpti
     run_worker(keeper, url, name, options)
 
 
+def kill_in_a_drawing(process: int, options: WorkerOptions) -> bool:
+    """Kill a slow worker that has begun to draw and has not ended; one that is elsewhere goes on. Whether it was."""
+    os.kill(process, signal.SIGSTOP)  # so that it is still there when it is killed
+    file = points_folder(options) / "times"
+    times = file.read_text().splitlines() if file.exists() else []
+    drawing_now = times.count(f"begins {process}") > times.count(f"ends {process}")
+    os.kill(process, signal.SIGKILL if drawing_now else signal.SIGCONT)
+    return drawing_now
+
+
 def run_waiting_worker(keeper: Connection, url: str, name: str, options: WorkerOptions) -> None:
     """Never ends a drawing by itself; says when it is in one."""
     file = points_folder(options) / "drawing"

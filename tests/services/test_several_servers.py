@@ -103,8 +103,7 @@ def test_two_workers_one_killed_every_job_ends_once(
             second.tend()
             running = queue.client.list_workflows(status="PENDING", name="draw")
             if not killed and len({status.executor_id for status in running}) == 2:
-                os.kill(first.processes[0], 9)
-                killed = True
+                killed = dying_worker.kill_in_a_drawing(first.processes[0], drawing)
             time.sleep(0.05)
     jobs = [queue.job(job_id) for job_id in ids]
     assert [job.state for job in jobs] == [JobState.DONE] * len(ids)
