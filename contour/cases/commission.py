@@ -303,7 +303,7 @@ def _calibrates(score: CaseScore) -> bool:
 
 
 def _verdicts(evaluation: Evaluation, limits: CommissionLimits) -> tuple[StructureVerdict, ...]:
-    """Those of what was compared, then what has a limit and was not: a limit that nothing was held against is not met."""
+    """Those of what was compared, then what has a limit and was not compared: such a limit is not met."""
     judged = tuple(_verdict(line, limits) for line in evaluation.structures)
     left = [name for name in limits.structures if name not in {line.structure for line in judged}]
     return judged + tuple(
