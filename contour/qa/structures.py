@@ -1,6 +1,7 @@
-"""What was drawn, structure by structure: cut, empty, of an odd size, in pieces, on the wrong side, unsure."""
+"""What was drawn: cut, empty, of an odd size, in pieces or with gaps, on the wrong side, unsure."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,12 +99,38 @@ def _volume(volume_ml: float, rule: ProtocolStructure, *, is_cut: bool) -> list[
 
 
 def _pieces(structure: Structure, rule: ProtocolStructure) -> list[Finding]:
+    """Slices left out of something that goes on behind them, and pieces that this does not account for."""
+    severity = Severity.INFO if rule.components is Components.ALL else Severity.CHECK
+    findings = []
+    gaps = _gaps(structure)
+    if gaps:
+        count = sum(last - first + 1 for first, last in gaps)
+        message = f"{structure.name} is drawn below and above {count} slice{'s' * (count > 1)} that it is missing on."
+        ends = tuple(z for gap in gaps for z in dict.fromkeys(gap))
+        findings.append(Finding("missing-slices", severity, message, structure.name, ends))
     sizes = parts_of(structure.mask_zyx, 26).voxels
     pieces = int(np.count_nonzero(sizes >= MIN_PIECE_PART * sizes.sum()))
-    if pieces < 2:
-        return []
-    severity = Severity.INFO if rule.components is Components.ALL else Severity.CHECK
-    return [Finding("several-pieces", severity, f"{structure.name} lies in {pieces} pieces.", structure.name)]
+    if pieces > 1 + len(gaps):
+        message = f"{structure.name} lies in {pieces} pieces."
+        findings.append(Finding("several-pieces", severity, message, structure.name))
+    return findings
+
+
+def _gaps(structure: Structure) -> list[tuple[int, int]]:
+    """First and last slice of each run without the structure whose sections on both sides lie over each other.
+
+    What lies apart sideways, too, is another piece; and a crumb below or above leaves no gap.
+    """
+    areas = np.array([np.count_nonzero(plane) for plane in structure.mask_zyx])
+    drawn = np.flatnonzero(areas)
+    below, total = np.cumsum(areas), areas.sum()
+    return [
+        (structure.box.start_zyx[0] + int(z) + 1, structure.box.start_zyx[0] + int(after) - 1)
+        for z, after in pairwise(drawn)
+        if after > z + 1
+        and MIN_PIECE_PART * total <= below[z] <= (1 - MIN_PIECE_PART) * total
+        and (structure.mask_zyx[z] & structure.mask_zyx[after]).any()
+    ]
 
 
 def _mean_hu(structure: Structure, volume: Volume, rule: ProtocolStructure) -> list[Finding]:

@@ -69,12 +69,27 @@ def test_volume_out_of_range_unless_the_scan_cut_it() -> None:
 
 
 def test_pieces_are_counted_without_crumbs() -> None:
-    two = structure("Lungs", INNER | box((16, 10, 10), (19, 30, 30)))
+    two = structure("Lungs", box((5, 10, 5), (15, 30, 18)) | box((5, 10, 22), (15, 30, 35)))
     (finding,) = found(ProtocolStructure("Lungs"), two)
     assert (finding.code, finding.severity) == ("several-pieces", Severity.CHECK)
     (allowed,) = found(ProtocolStructure("Lungs", components=Components.ALL), two)
     assert allowed.severity is Severity.INFO
     assert found(ProtocolStructure("Lungs"), structure("Lungs", INNER | box((17, 2, 2), (18, 4, 4)))) == []
+
+
+def test_slices_left_out_are_named_and_are_not_pieces() -> None:
+    whole = box((2, 10, 10), (18, 30, 30))
+    whole[[6, 9, 10]] = False
+    rule = ProtocolStructure("Heart")
+    (finding,) = found(rule, structure("Heart", whole))
+    assert (finding.code, finding.severity, finding.slices) == ("missing-slices", Severity.CHECK, (6, 9, 10))
+    assert "3 slices" in finding.message
+    elsewhere = whole | box((2, 35, 35), (5, 38, 38))
+    assert [f.code for f in found(rule, structure("Heart", elsewhere))] == ["missing-slices", "several-pieces"]
+    apart = box((2, 10, 10), (8, 20, 20)) | box((10, 25, 25), (18, 35, 35))
+    assert [f.code for f in found(rule, structure("Heart", apart))] == ["several-pieces"]
+    crumb = INNER | box((17, 12, 12), (18, 14, 14))
+    assert found(rule, structure("Heart", crumb)) == []
 
 
 def test_mean_hu_out_of_range() -> None:
