@@ -305,9 +305,11 @@ def _calibrates(score: CaseScore) -> bool:
 def _verdicts(evaluation: Evaluation, limits: CommissionLimits) -> tuple[StructureVerdict, ...]:
     """Those of what was compared, then what has a limit and was not compared: such a limit is not met."""
     judged = tuple(_verdict(line, limits) for line in evaluation.structures)
-    left = [name for name in limits.structures if name not in {line.structure for line in judged}]
+    compared = {line.structure for line in judged}
     return judged + tuple(
-        StructureVerdict(name, Verdict.NOT_JUDGED, 0, 0, 0, (), limits.structures[name].asked) for name in left
+        StructureVerdict(name, Verdict.NOT_JUDGED, 0, 0, 0, (), limit.asked)
+        for name, limit in limits.structures.items()
+        if name not in compared
     )
 
 

@@ -120,8 +120,9 @@ def test_approved_sets_are_measured_once_and_others_left_out(
 def test_haste_is_known_where_a_review_is_stated(
     delivered: Path, tmp_path: Path, hours: int, stated: str, seconds: float | None
 ) -> None:
-    run, back = tmp_path / "run", tmp_path / "back.dcm"
+    run, folder = tmp_path / "run", tmp_path / "returned"
     shutil.copytree(delivered, run)
+    folder.mkdir()
     dataset = pydicom.dcmread(run / "rtstruct.dcm")
     dataset.StructureSetDate, dataset.StructureSetTime = "20260302", "100000"
     dataset.save_as(run / "rtstruct.dcm")
@@ -129,11 +130,8 @@ def test_haste_is_known_where_a_review_is_stated(
     dataset.ApprovalStatus, dataset.ReviewDate = "APPROVED", "20260302"
     time = f"{10 + hours:02d}0000.5"
     dataset.ReviewTime = time[: len(stated)]
-    dataset.save_as(back)
+    dataset.save_as(folder / "back.dcm")
     records = Records(tmp_path / "records.jsonl")
-    folder = tmp_path / "returned"
-    folder.mkdir()
-    back.rename(folder / "back.dcm")
     take_in(folder, run, records, 3.0, any_status=False, progress=lambda _, __: None)
     (found,) = records.returned()
     assert found.seconds == seconds
